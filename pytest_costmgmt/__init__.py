@@ -1,0 +1,33 @@
+"""Is this PostgreSQL ready for Cost Management (koku), and will my data survive?
+
+The types that users annotate with. Importing this package loads nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = ["Login", "Secret", "Server", "Settings", "__version__"]
+
+if TYPE_CHECKING:
+    from pytest_costmgmt.postgres.login import Login
+    from pytest_costmgmt.secret import Secret
+    from pytest_costmgmt.servers import Server
+    from pytest_costmgmt.settings import Settings
+
+_HOMES = {
+    "Login": "pytest_costmgmt.postgres.login",
+    "Secret": "pytest_costmgmt.secret",
+    "Server": "pytest_costmgmt.servers",
+    "Settings": "pytest_costmgmt.settings",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if (home := _HOMES.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - the package itself loads nothing
+
+    return getattr(import_module(home), name)

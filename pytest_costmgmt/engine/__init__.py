@@ -1,0 +1,1 @@
+"""The engine of the suite: declarations, evidence, outcomes, the verdict and its reports."""

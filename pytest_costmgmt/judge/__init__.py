@@ -1,0 +1,1 @@
+"""Pure functions, requirements x facts -> findings."""

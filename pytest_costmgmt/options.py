@@ -1,0 +1,152 @@
+"""Every ``--costmgmt-*`` option with its ini key and its ``COSTMGMT_*`` variable, in one table.
+
+Read at the start of every pytest run, also unrelated ones: NamedTuples, standard library only.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["text", "int", "seconds", "path", "command", "list"]
+
+
+class Option(NamedTuple):
+    """One setting: ``--costmgmt-NAME``, ini ``costmgmt_name``, variable ``COSTMGMT_NAME``."""
+
+    name: str
+    help: str
+    kind: Kind = "text"
+    choices: tuple[str, ...] = ()
+    metavar: str = ""
+    target: bool = False
+    "Does it name a target, so that on the command line it starts the suite?"
+
+    @property
+    def flag(self) -> str:
+        """The command line's spelling."""
+        return f"--costmgmt-{self.name}"
+
+    @property
+    def key(self) -> str:
+        """The ini's spelling, and the attribute of Settings without its prefix."""
+        return "costmgmt_" + self.name.replace("-", "_")
+
+    @property
+    def attribute(self) -> str:
+        """The field of Settings."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment's spelling."""
+        return "COSTMGMT_" + self.name.replace("-", "_").upper()
+
+
+MODES = ("embedded", "external", "release")
+EFFECTS = ("read-only", "probe", "scratch", "disruptive")
+PROFILES = ("preflight", "smoke", "full", "release-gate")
+KEEP = ("never", "on-failure", "always")
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        "mode",
+        "where the server is: embedded (our own, from nothing), external (given by"
+        " --costmgmt-dsn, --costmgmt-service or PGHOST...), release (--costmgmt-namespace)",
+        choices=MODES,
+    ),
+    Option(
+        "dsn",
+        "the application's login to an external server, as a URI or conninfo without password",
+        metavar="DSN",
+        target=True,
+    ),
+    Option(
+        "service",
+        "the name of a libpq service (pg_service.conf) that is the application's login",
+        metavar="NAME",
+        target=True,
+    ),
+    Option("namespace", "the Kubernetes namespace of a release", metavar="NS", target=True),
+    Option(
+        "password-file",
+        "a file that holds the application's password and nothing else",
+        kind="path",
+        metavar="FILE",
+    ),
+    Option(
+        "admin-dsn",
+        "an administrator's login to the same server, for what the application's may not see or do",
+        metavar="DSN",
+    ),
+    Option(
+        "admin-password-file", "a file that holds that password", kind="path", metavar="FILE"
+    ),
+    Option(
+        "hive-password-file",
+        "a file that holds the password of role hive, so that its login can be proved",
+        kind="path",
+        metavar="FILE",
+    ),
+    Option(
+        "allow",
+        "the most that may be done to the target: read-only (default for an external server),"
+        " probe, scratch (objects that carry the run id), disruptive",
+        choices=EFFECTS,
+    ),
+    Option(
+        "profile",
+        "what to check: preflight (before an install), smoke (after a deploy), full, release-gate",
+        choices=PROFILES,
+    ),
+    Option(
+        "requirements",
+        "what Cost Management needs: koku-hive (default), koku-onprem, or a TOML file",
+        metavar="NAME|FILE",
+    ),
+    Option(
+        "manage",
+        'the application\'s management command, e.g. "python manage.py"',
+        kind="command",
+        metavar="COMMAND",
+    ),
+    Option(
+        "migrations",
+        "the manifest of expected migrations that `costmgmt migrations export` wrote",
+        kind="path",
+        metavar="FILE",
+    ),
+    Option(
+        "migrate-timeout",
+        "deadline of the migrations, in seconds (default 1800)",
+        kind="seconds",
+        metavar="SECONDS",
+    ),
+    Option(
+        "connect-timeout",
+        "deadline of each connection, in seconds (default 10)",
+        kind="seconds",
+        metavar="SECONDS",
+    ),
+    Option(
+        "failed-logins",
+        "how many deliberately wrong logins may be tried on an external server (default 0)",
+        kind="int",
+        metavar="N",
+    ),
+    Option(
+        "postgres", "the version of the embedded server, e.g. 15 or 18", metavar="VERSION"
+    ),
+    Option("bindir", "the folder of the embedded server's programs", kind="path", metavar="DIR"),
+    Option("cache", "the folder for cached server files", kind="path", metavar="DIR"),
+    Option("keep", "keep the embedded server's data and log after the run", choices=KEEP),
+    Option("report", "write report.json and fix.sql into DIR", kind="path", metavar="DIR"),
+    Option(
+        "skip",
+        "leave a check out, with a reason: CM-EXT-003=reason (repeatable; a MUST that is left"
+        " out makes the verdict inconclusive)",
+        kind="list",
+        metavar="ID=REASON",
+    ),
+)
+
+BY_NAME = {option.name: option for option in OPTIONS}

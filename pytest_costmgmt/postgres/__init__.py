@@ -1,0 +1,1 @@
+"""The boundary to PostgreSQL: the only importer of psycopg, the only caller of its programs."""

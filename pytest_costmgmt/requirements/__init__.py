@@ -1,0 +1,1 @@
+"""What Cost Management needs, as data: one TOML file for each era of koku, and its reader."""

@@ -1,0 +1,259 @@
+"""Frozen Settings, and where each value came from: command line > environment > ini > default."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from pytest_costmgmt.errors import UsageProblem
+from pytest_costmgmt.options import BY_NAME, EFFECTS, OPTIONS, Option
+from pytest_costmgmt.secret import Secret
+
+Source = Literal["command line", "environment", "ini", "default"]
+Effect = Literal["read-only", "probe", "scratch", "disruptive"]
+Profile = Literal["preflight", "smoke", "full", "release-gate"]
+
+# The largest effect of a check in each profile (DESIGN: "What a check is").
+EFFECT_OF_PROFILE: Mapping[str, str] = {
+    "preflight": "read-only",
+    "smoke": "probe",
+    "full": "scratch",
+    "release-gate": "disruptive",
+}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator asked for, resolved once, in the controller.
+
+    ``dsn`` and ``admin_dsn`` may hold a password when they come from the environment, so they
+    are Secrets until ``postgres.dsn`` has parsed them.
+    """
+
+    mode: str
+    dsn: Secret | None
+    service: str | None
+    namespace: str | None
+    password_file: Path | None
+    admin_dsn: Secret | None
+    admin_password_file: Path | None
+    hive_password_file: Path | None
+    allow: str
+    profile: str
+    requirements: str
+    manage: tuple[str, ...]
+    migrations: Path | None
+    migrate_timeout: float
+    connect_timeout: float
+    failed_logins: int | None
+    postgres: str | None
+    bindir: Path | None
+    cache: Path | None
+    keep: str
+    report: Path | None
+    skip: dict[str, str]
+    sources: dict[str, Source]
+
+    def allows(self, effect: str) -> bool:
+        """Say whether the operator allows what has this effect."""
+        return EFFECTS.index(effect) <= EFFECTS.index(self.allow)
+
+    def source(self, name: str) -> Source:
+        """Return where the value of option ``name`` came from."""
+        return self.sources.get(name, "default")
+
+
+def resolve(
+    command_line: Mapping[str, Any],
+    environ: Mapping[str, str],
+    ini: Callable[[str], Any],
+) -> Settings:
+    """Return the Settings; each value from the first place that has one.
+
+    ``command_line`` maps option names to values or None; ``ini`` returns an ini key's value or
+    None. Raises UsageProblem: one sentence, and the valid choices.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, Source] = {}
+    for option in OPTIONS:
+        given, source = _first(option, command_line, environ, ini)
+        sources[option.name] = source
+        values[option.name] = None if given is None else _typed(option, given, source)
+    return _settled(values, sources, environ)
+
+
+def _first(
+    option: Option,
+    command_line: Mapping[str, Any],
+    environ: Mapping[str, str],
+    ini: Callable[[str], Any],
+) -> tuple[Any, Source]:
+    if (value := command_line.get(option.name)) is not None:
+        return value, "command line"
+    if (value := environ.get(option.variable)) is not None:
+        return value, "environment"
+    if (value := ini(option.key)) is not None:
+        return value, "ini"
+    return None, "default"
+
+
+def spelling(option: Option, source: Source) -> str:
+    """Return how the operator wrote the option in that place."""
+    return {"environment": option.variable, "ini": option.key}.get(source, option.flag)
+
+
+def _typed(option: Option, given: Any, source: Source) -> Any:
+    name = spelling(option, source)
+    if option.kind == "list":
+        return list(given) if isinstance(given, (list, tuple)) else str(given).splitlines()
+    if isinstance(given, (list, tuple)):  # a native TOML list for a command
+        given = shlex.join(str(part) for part in given)
+    text = str(given).strip()
+    if not text:
+        raise UsageProblem(f"{name} is empty: give it a value or leave it out.")
+    if option.choices and text not in option.choices:
+        raise UsageProblem(
+            f"{name} is {text!r}, which is unknown: choose {_words(option.choices)}."
+        )
+    if option.kind == "path":
+        return Path(text).expanduser()
+    if option.kind == "command":
+        return _command(name, text)
+    if option.kind in {"int", "seconds"}:
+        return _number(option, name, text)
+    return text
+
+
+def _command(name: str, text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageProblem(f"{name} cannot be read as a command line ({error}).") from None
+
+
+def _number(option: Option, name: str, text: str) -> int | float:
+    whole = option.kind == "int"
+    try:
+        number = int(text) if whole else float(text)
+    except ValueError:
+        number = -1
+    least_is_zero = whole
+    if not (number >= 0 if least_is_zero else 0 < number < 10**7):
+        wanted = "a whole number from 0 on" if whole else "a number of seconds above 0"
+        raise UsageProblem(f"{name} is {text!r}: it takes {wanted}.")
+    return number
+
+
+def _words(choices: Sequence[str]) -> str:
+    return ", ".join(choices[:-1]) + " or " + choices[-1]
+
+
+def _settled(
+    values: dict[str, Any], sources: dict[str, Source], environ: Mapping[str, str]
+) -> Settings:
+    mode = _mode(values, environ)
+    allow = values["allow"] or ("disruptive" if mode == "embedded" else "read-only")
+    profile = values["profile"] or ("full" if mode == "embedded" else "preflight")
+    needed = EFFECT_OF_PROFILE[profile]
+    if EFFECTS.index(needed) > EFFECTS.index(allow) and needed not in {"probe"}:
+        raise UsageProblem(
+            f"profile {profile} has checks with effect {needed}, but {allow} is all that is"
+            f" allowed: give --costmgmt-allow={needed}, or --costmgmt-profile=smoke or preflight."
+        )
+    dsn, admin_dsn = values["dsn"], values["admin-dsn"]
+    plain = {
+        BY_NAME[name].attribute: values[name]
+        for name in (
+            "service", "namespace", "password-file", "admin-password-file",
+            "hive-password-file", "migrations", "postgres", "bindir", "cache", "report",
+            "failed-logins",
+        )
+    }  # fmt: skip
+    return Settings(
+        mode=mode,
+        allow=allow,
+        profile=profile,
+        dsn=None if dsn is None else Secret(dsn),
+        admin_dsn=None if admin_dsn is None else Secret(admin_dsn),
+        requirements=values["requirements"] or "koku-hive",
+        manage=values["manage"] or (),
+        migrate_timeout=values["migrate-timeout"] or 1800.0,
+        connect_timeout=values["connect-timeout"] or 10.0,
+        keep=values["keep"] or "never",
+        skip=_skips(values["skip"] or []),
+        sources=sources,
+        **plain,
+    )
+
+
+def _mode(values: Mapping[str, Any], environ: Mapping[str, str]) -> str:
+    external = [n for n in ("dsn", "service") if values[n] is not None]
+    if len(external) > 1:
+        raise UsageProblem("--costmgmt-dsn and --costmgmt-service both name a server: give one.")
+    if external and values["namespace"] is not None:
+        raise UsageProblem(
+            f"--costmgmt-{external[0]} and --costmgmt-namespace both name a target: give one."
+        )
+    implied = "external" if external else "release" if values["namespace"] else None
+    mode = values["mode"] or implied or "embedded"
+    if implied is not None and mode != implied:
+        wrong = external[0] if external else "namespace"
+        raise UsageProblem(
+            f"--costmgmt-mode={mode} contradicts --costmgmt-{wrong}, which means {implied}:"
+            " leave one of them out."
+        )
+    if mode == "external" and not external and not _libpq_names_a_server(environ):
+        raise UsageProblem(
+            "--costmgmt-mode=external names no server: give --costmgmt-dsn, --costmgmt-service,"
+            " or PGHOST (or PGHOSTADDR, PGSERVICE) in the environment."
+        )
+    if mode == "release":
+        raise UsageProblem(
+            "--costmgmt-namespace (mode release) is not available in this version: reach the"
+            " release's PostgreSQL by --costmgmt-dsn, or leave it out for the embedded server."
+        )
+    if mode == "embedded" and (given := _only_external(values)):
+        raise UsageProblem(
+            f"--costmgmt-{given} is for an external server, but the embedded one is the target:"
+            " name the server by --costmgmt-dsn or --costmgmt-service, or leave it out."
+        )
+    if mode != "embedded" and (given := _only_embedded(values)):
+        raise UsageProblem(
+            f"--costmgmt-{given} is for the embedded server, but the target is external:"
+            " leave one of them out."
+        )
+    return str(mode)
+
+
+def _only_external(values: Mapping[str, Any]) -> str | None:
+    names = ("password-file", "admin-dsn", "admin-password-file", "hive-password-file")
+    return next((n for n in names if values[n] is not None), None)
+
+
+def _only_embedded(values: Mapping[str, Any]) -> str | None:
+    return next((n for n in ("bindir", "postgres") if values[n] is not None), None)
+
+
+def _libpq_names_a_server(environ: Mapping[str, str]) -> bool:
+    return any(environ.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"))
+
+
+def _skips(given: Sequence[str]) -> dict[str, str]:
+    skips = {}
+    for line in filter(None, (text.strip() for text in given)):
+        check, _, reason = line.partition("=")
+        if not check.strip() or not reason.strip():
+            raise UsageProblem(
+                f"--costmgmt-skip={line} has no reason: write it as CM-EXT-003=why it is left out."
+            )
+        skips[check.strip()] = reason.strip()
+    return skips
+
+
+def environment() -> Mapping[str, str]:
+    """Return this process's environment."""
+    return os.environ
