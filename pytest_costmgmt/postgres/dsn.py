@@ -1,0 +1,112 @@
+"""Read what the operator wrote: a URI or conninfo, with a password only where one may stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pytest_costmgmt.errors import UsageProblem
+from pytest_costmgmt.postgres.connect import parameters, settled
+from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.postgres.sqlstate import WAYS, Refusal
+from pytest_costmgmt.secret import Secret
+
+# Secrets that may stand nowhere: ``where`` is printed, and libpq has files for them.
+_SECRETS = frozenset({"sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"})
+_REFUSED = {
+    "options": "a pooler refuses it, or hands it on to the application: use ALTER ROLE ... SET",
+    "replication": "that is not how the application connects",
+    "target_session_attrs": "whether the server is a primary is what a check says",
+}
+_FORMS = "postgresql://ROLE@HOST:5432/DATABASE or host=... port=... user=... dbname=..."
+
+
+class Parsed(NamedTuple):
+    """A login, and the password that stood in its text."""
+
+    login: Login
+    password: Secret | None
+
+
+def parse_login(text: str, *, what: str, source: str) -> Parsed:
+    """Return the login that ``text`` (a URI or conninfo) describes.
+
+    ``what`` names the setting as the operator wrote it, ``source`` is one of settings.Source: only
+    in the environment may a password stand. Role, database, host and port that ``text`` leaves
+    out are libpq's: PGUSER, PGDATABASE, PGHOST, a service file, its defaults.
+    Raises UsageProblem, which never repeats the text.
+    """
+    given = _parsed(text, what)
+    password = given.pop("password", None)
+    if password is not None and source != "environment":
+        raise UsageProblem(
+            f"{what} holds a password, and a password never stands on a command line or in a"
+            " configuration file, where others can read it.",
+            hint=f"Take it out and give it by {WAYS}.",
+        )
+    for name in sorted(given):
+        if name in _SECRETS:
+            raise UsageProblem(f"{what} holds the secret {name}: leave it to libpq's files.")
+        if name in _REFUSED:
+            raise UsageProblem(f"{what} holds the parameter {name}: {_REFUSED[name]}.")
+    secret = None if password is None else Secret(password)
+    return Parsed(login_of(given, what=what, password=secret), secret)
+
+
+def login_of(given: Mapping[str, str], *, what: str, password: Secret | None = None) -> Login:
+    """Return the login that these parameters, and libpq's own defaults, describe."""
+    found = parameters(given)
+    if isinstance(found, Refusal):
+        raise UsageProblem(f"{what}: {found.summary}.", hint=found.hint)
+    host, port = found.get("host", ""), found.get("port", "")
+    if "," in host or "," in found.get("hostaddr", "") or "," in port:
+        raise UsageProblem(f"{what} names several servers: one is judged at a time, name one.")
+    if not found.get("user"):
+        raise UsageProblem(f"{what} names no role: add user=... or set PGUSER.")
+    if found.get("options"):
+        # PGOPTIONS and a service file's are left out by connect(): say nothing of them here.
+        found.pop("options")
+    where = {name: value for name, value in given.items() if name not in {"user", "dbname"}}
+    # Said outright, so that a worker or another role reaches the same server.
+    where |= {"host": host, "port": port}
+    if found.get("hostaddr"):
+        where["hostaddr"] = found["hostaddr"]
+    return Login(
+        role=found["user"],
+        database=found.get("dbname") or found["user"],
+        where=where,
+        password=password,
+    )
+
+
+def effective_password(login: Login) -> Secret | None:
+    """Return the login's password, its own or the one that libpq finds; no server is asked.
+
+    libpq looks in PGPASSWORD, the service file and the password file, in this order.
+    """
+    if login.password is not None:
+        return login.password
+    pgconn = settled({**login.where, "user": login.role, "dbname": login.database})
+    if isinstance(pgconn, Refusal) or not pgconn.password:
+        return None
+    return Secret(pgconn.password.decode("utf-8", "replace"))
+
+
+def _parsed(text: str, what: str) -> dict[str, str]:
+    import psycopg  # noqa: PLC0415 - heavy
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    scheme, separator, _ = text.partition("://")
+    if separator and scheme.isidentifier() and scheme not in {"postgresql", "postgres"}:
+        raise UsageProblem(f"{what} is a URI of another kind: it begins with postgresql://.")
+    if "\0" in text:
+        raise UsageProblem(f"{what} holds a NUL character.")
+    try:
+        given = conninfo_to_dict(text)
+    except psycopg.Error:
+        # libpq's message repeats the part that it could not read, which may be a password's.
+        raise UsageProblem(
+            f"{what} cannot be read (it is not repeated here: it might hold a password).",
+            hint=f"Write it as {_FORMS}; in a URI, quote @ / : % # ? in a name as %40 and so on.",
+        ) from None
+    return {name: str(value) for name, value in given.items() if value is not None}
