@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.options import BY_NAME, EFFECTS, OPTIONS, Option
 from pytest_costmgmt.secret import Secret
 
-Source = Literal["command line", "environment", "ini", "default"]
+Source = Literal["command line", "addopts", "environment", "ini", "default"]
 Effect = Literal["read-only", "probe", "scratch", "disruptive"]
 Profile = Literal["preflight", "smoke", "full", "release-gate"]
 
@@ -71,16 +71,21 @@ def resolve(
     command_line: Mapping[str, Any],
     environ: Mapping[str, str],
     ini: Callable[[str], Any],
+    *,
+    from_addopts: Collection[str] = (),
 ) -> Settings:
     """Return the Settings; each value from the first place that has one.
 
     ``command_line`` maps option names to values or None; ``ini`` returns an ini key's value or
-    None. Raises UsageProblem: one sentence, and the valid choices.
+    None; the names in ``from_addopts`` came to the command line by addopts or PYTEST_ADDOPTS.
+    Raises UsageProblem: one sentence, and the valid choices.
     """
     values: dict[str, Any] = {}
     sources: dict[str, Source] = {}
     for option in OPTIONS:
         given, source = _first(option, command_line, environ, ini)
+        if source == "command line" and option.name in from_addopts:
+            source = "addopts"
         sources[option.name] = source
         values[option.name] = None if given is None else _typed(option, given, source)
     return _settled(values, sources, environ)

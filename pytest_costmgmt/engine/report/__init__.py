@@ -1,1 +1,1 @@
-"""TODO."""
+"""How a verdict is told: terminal, report.json, fix.sql."""

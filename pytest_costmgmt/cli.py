@@ -1,0 +1,155 @@
+"""The ``costmgmt`` command: thin, over the same rooms as the pytest plugin."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pytest_costmgmt import __version__
+from pytest_costmgmt.errors import CostMgmtError, UsageProblem
+from pytest_costmgmt.options import OPTIONS, Option
+
+USAGE = 4
+
+
+def _click_option(option: Option) -> Callable[[Any], Any]:
+    kind: Any = click.Choice(option.choices) if option.choices else str
+    return click.option(
+        f"--{option.name}",
+        option.attribute,
+        type=kind,
+        metavar=option.metavar or None,
+        help=option.help.replace("--costmgmt-", "--"),
+        multiple=option.kind == "list",
+        default=None,
+    )
+
+
+def all_options(function: Any) -> Any:
+    """Give a command every option of the plugin, without the prefix."""
+    for option in reversed(OPTIONS):
+        function = _click_option(option)(function)
+    return function
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, by their names."""
+    named = {option.name: values.get(option.attribute) for option in OPTIONS}
+    return {name: value for name, value in named.items() if value is not None and value != ()}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="costmgmt")
+def main() -> None:
+    """Is this PostgreSQL ready for Cost Management (koku), and will my data survive?"""
+
+
+@main.command(context_settings={"ignore_unknown_options": False})
+@all_options
+@click.option("-n", "workers", default=None, metavar="N", help="worker processes (pytest-xdist)")
+@click.option("--junitxml", default=None, metavar="FILE", help="write a JUnit file")
+@click.option("-v", "--verbose", count=True, help="name each check")
+@click.option("-q", "--quiet", count=True, help="say less")
+def check(
+    workers: str | None, junitxml: str | None, verbose: int, quiet: int, **values: Any
+) -> None:
+    """Judge a server: the same run as `pytest --costmgmt`, for gates.
+
+    Exit status: 0 conformant, 1 non-conformant, 8 inconclusive, 4 a usage error.
+
+    The user's addopts, PYTEST_ADDOPTS and third-party plugins have no say in it; costmgmt_* ini
+    keys and COSTMGMT_* variables count.
+    """
+    import pytest  # noqa: PLC0415 - only this command needs it
+
+    arguments = ["--costmgmt", "-p", "costmgmt", *_sealed()]
+    for name, value in given(values).items():
+        many = value if isinstance(value, tuple) else (value,)
+        arguments.extend(f"--costmgmt-{name}={each}" for each in many)
+    if workers is not None:
+        arguments.extend(["-p", "xdist", "-n", workers])
+    if junitxml is not None:
+        arguments.append(f"--junitxml={junitxml}")
+    arguments.extend(["-v"] * verbose + ["-q"] * quiet)
+    sys.exit(int(pytest.main(arguments)))
+
+
+def _sealed() -> list[str]:
+    """Keep out what would change the run from outside; return pytest's arguments for it."""
+    for variable in ("PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+        os.environ.pop(variable, None)
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    empty = ("addopts", "filterwarnings", "testpaths", "required_plugins")
+    return [part for key in empty for part in ("-o", f"{key}=")]
+
+
+@main.command()
+@all_options
+@click.option("--dry-run", is_flag=True, help="print the SQL, change nothing")
+def bootstrap(dry_run: bool, **values: Any) -> None:
+    """Make a server ready: databases, roles, extensions, then the application's migrations."""
+    from pytest_costmgmt.engine import bootstrap_command  # noqa: PLC0415
+    from pytest_costmgmt.settings import environment, resolve  # noqa: PLC0415
+
+    def run() -> int:
+        settings = resolve(given(values), environment(), lambda _: None)
+        return bootstrap_command.run(settings, environment(), dry_run=dry_run, echo=click.echo)
+
+    sys.exit(_told(run))
+
+
+@main.group()
+def migrations() -> None:
+    """What the application's migrations are."""
+
+
+@migrations.command()
+@click.option("--manage", required=True, metavar="COMMAND", help='e.g. "python manage.py"')
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="default: stdout")
+@click.option("--timeout", default=60.0, show_default=True, help="deadline in seconds")
+def export(manage: str, out: Path | None, timeout: float) -> None:
+    """Write the manifest of expected migrations, asked of the application itself."""
+    from pytest_costmgmt.engine import manifest_command  # noqa: PLC0415
+
+    sys.exit(_told(lambda: manifest_command.run(manage, out, timeout, echo=click.echo)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="the catalogue as JSON")
+def catalogue(as_json: bool) -> None:
+    """List all checks."""
+    from pytest_costmgmt.engine import catalogue as known  # noqa: PLC0415
+
+    if as_json:
+        click.echo(known.CATALOGUE.read_text(encoding="utf-8"), nl=False)
+        return
+    group = ""
+    for each in known.load():
+        if each.group != group:
+            group = each.group
+            click.echo(f"\n{group}")
+        click.echo(f"  {each.id}  {each.level:<6} {each.effect:<10} {each.title}")
+
+
+def _told(run: Callable[[], int]) -> int:
+    """Run a command; a person's mistake is a message, not a traceback."""
+    try:
+        return run()
+    except UsageProblem as error:
+        click.echo(f"costmgmt: {error}", err=True)
+        return USAGE
+    except CostMgmtError as error:
+        click.echo(f"costmgmt: {error}", err=True)
+        return 1
+    except KeyboardInterrupt:
+        click.echo("costmgmt: interrupted", err=True)
+        return 130
+
+
+if __name__ == "__main__":
+    main()

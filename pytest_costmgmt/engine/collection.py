@@ -1,0 +1,89 @@
+"""The suite's own collection: no say for python_files, conftest.py, parametrization or plugins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from pytest_costmgmt.engine import catalogue
+from pytest_costmgmt.engine.check import Check
+from pytest_costmgmt.engine.evidence import Evidence, running
+
+NODE_ID = "costmgmt"
+
+
+class ConformanceDirectory(pytest.Directory):
+    """The folder of the suite; yields our modules in the catalogue's order."""
+
+    def collect(self) -> Iterable[pytest.Item | pytest.Collector]:
+        """Yield one collector a group of checks."""
+        for path in catalogue.module_files():
+            yield ConformanceModule.from_parent(
+                self, path=path, nodeid=f"{NODE_ID}/{path.stem.removeprefix('test_')}"
+            )
+
+
+class ConformanceModule(pytest.Module):
+    """One group of checks, imported by location."""
+
+    def _getobj(self) -> ModuleType:
+        return catalogue.load_module(self.path)
+
+    def collect(self) -> Iterator[pytest.Item]:
+        """Yield one item a declared check: hooks that make or multiply items are not asked."""
+        for check, name in catalogue.declared(self.obj):
+            item: CheckItem = CheckItem.from_parent(
+                self, name=name, callobj=getattr(self.obj, name)
+            )
+            item.check = check
+            item.user_properties.extend(properties(check))
+            yield item
+
+
+class CheckItem(pytest.Function):
+    """A check as pytest's item; its evidence decides, not the absence of an exception."""
+
+    check: Check
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.evidence = Evidence()
+        self.started = time.perf_counter()
+
+    @property
+    def location(self) -> tuple[str, int | None, str]:  # type: ignore[override]
+        """Where pytest says that it is: the group, and the check as a person knows it."""
+        return f"{NODE_ID}/{self.check.group}", None, f"{self.check.id} {self.check.title}"
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Return what pytest's headlines show."""
+        return self.path, None, f"{self.check.id} {self.check.title}"
+
+    def setup(self) -> None:
+        """Start afresh: an attempt never inherits another's evidence."""
+        self.evidence = Evidence()
+        self.started = time.perf_counter()
+        super().setup()
+
+    def runtest(self) -> None:
+        """Run the check with its evidence open."""
+        token = running.set(self.evidence)
+        try:
+            super().runtest()
+        finally:
+            running.reset(token)
+
+
+def properties(check: Check) -> list[tuple[str, object]]:
+    """Return a check's metadata as pytest's user_properties, which reach JUnit."""
+    return [
+        ("costmgmt_id", check.id),
+        ("costmgmt_level", check.level),
+        ("costmgmt_effect", check.effect),
+        ("costmgmt_reference", check.reference),
+    ]

@@ -1,0 +1,226 @@
+"""The controller's side of a run: prepares once, collects results, decides, tells."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Generator, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from pytest_costmgmt.engine import catalogue, outcome, shared
+from pytest_costmgmt.engine.check import Check
+from pytest_costmgmt.engine.collection import NODE_ID
+from pytest_costmgmt.engine.outcome import Result
+from pytest_costmgmt.engine.prepare import Preparation
+from pytest_costmgmt.engine.present import LETTERS, present
+from pytest_costmgmt.engine.report import assemble, folder, terminal
+from pytest_costmgmt.errors import UsageProblem
+from pytest_costmgmt.settings import Settings
+
+PHASES = frozenset({"setup", "call", "teardown"})
+
+
+class Controller:
+    """Registered in the controller only; workers have the Runner alone."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.run_id = secrets.token_hex(4)
+        self.started = time.perf_counter()
+        self.began = datetime.now(timezone.utc)
+        self.settings: Settings | None = None
+        self.expected: tuple[Check, ...] = ()
+        self.attempts: dict[str, list[Result]] = {}
+        self.bends: list[str] = []
+        self.preparation: Preparation | None = None
+        self.session: pytest.Session | None = None
+
+    # --- before the session ---------------------------------------------------------------
+
+    def begin(self, settings: Settings) -> None:
+        """Take the settings; raises UsageProblem for what the operator wrote wrongly."""
+        self.settings = settings
+        checks = catalogue.load()
+        self.expected = catalogue.expected(checks, settings.profile)
+        if unknown := sorted(set(settings.skip) - {check.id for check in checks}):
+            raise UsageProblem(
+                f"--costmgmt-skip names {unknown[0]}, which is no check of this version:"
+                " `costmgmt catalogue` lists them."
+            )
+        self.preparation = Preparation(settings, self.run_id, say=self._say)
+
+    def _say(self, line: str) -> None:
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and self.config.get_verbosity() >= 0:
+            reporter.ensure_newline()
+            reporter.write_line(f"costmgmt: {line}")
+
+    def bend(self, why: str) -> None:
+        """Record what bends the run: the verdict is at best inconclusive, and names it."""
+        if why not in self.bends:
+            self.bends.append(why)
+
+    # --- pytest's hooks -------------------------------------------------------------------
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        """Provision and gather facts once, before xdist starts its workers."""
+        self.session = session
+        if self.preparation is None:  # pragma: no cover - begin() always ran
+            raise RuntimeError("the settings were not taken")
+        self.config.add_cleanup(self._end_server)
+        self.config.stash[shared.KEY] = self.preparation.run(
+            expected=[check.id for check in self.expected]
+        )
+
+    def _end_server(self) -> None:
+        if self.preparation is not None:
+            self.preparation.end(conformant=self._verdict() == outcome.CONFORMANT)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Hand the facts to a worker, also to a replaced one."""
+        node.workerinput[shared.WORKER_KEY] = shared.of(self.config).pack()
+
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> Any:
+        """Keep the checks of one target in one scope, whatever --dist says."""
+        from pytest_costmgmt.engine.schedule import OneScope  # noqa: PLC0415 - xdist is optional
+
+        return OneScope(config, log)
+
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        """A deselected check has no result: say why."""
+        if items:
+            self.bend(f"{len(items)} checks were deselected (-k, -m, --deselect, --lf, ...)")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A group that cannot be collected is told by its last line."""
+        if report.failed:
+            self.bend(f"{report.nodeid or 'the suite'} could not be collected")
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None, None, None]:
+        """Record a result; consider dependencies before anybody else sees the report."""
+        data = getattr(report, "costmgmt", None)
+        if data is not None:
+            self._record(report, outcome.from_wire(data))
+        elif not report.nodeid.startswith(NODE_ID):
+            self.bend(f"{report.nodeid}, which is no check, ran among the checks")
+        elif report.when not in PHASES:
+            self.bend(f"a worker crashed while it ran {report.nodeid}")
+        return (yield)
+
+    def _record(self, report: pytest.TestReport, result: Result) -> None:
+        attempts = self.attempts.setdefault(result.id, [])
+        if report.when == "teardown" and attempts:
+            attempts[-1] = result
+        else:
+            attempts.append(result)
+        settled = self.settled().get(result.id)
+        check = next((check for check in self.expected if check.id == result.id), None)
+        if settled is not None and check is not None and settled.outcome != result.outcome:
+            report.costmgmt = outcome.to_wire(settled)  # type: ignore[attr-defined]
+            present(report, check, settled)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_report_teststatus(
+        self, report: pytest.CollectReport | pytest.TestReport
+    ) -> tuple[str, str, str] | None:
+        """Give each outcome its own letter and word; pytest's categories stay its own."""
+        if (data := getattr(report, "costmgmt", None)) is None:
+            return None
+        letter, word = LETTERS[data["outcome"]]
+        category = {"failed": "failed", "passed": "passed"}.get(data["outcome"], "skipped")
+        if data["outcome"] in {"error", "blocked"}:
+            category = "error"
+        return category, letter, word
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Report the verdict as a test of its own, so that JUnit and HTML count it."""
+        try:
+            return (yield)
+        finally:
+            self._report_verdict()
+
+    def _report_verdict(self) -> None:
+        decided = self._verdict()
+        good = decided == outcome.CONFORMANT
+        report = pytest.TestReport(
+            nodeid=f"{NODE_ID}::verdict",
+            location=(NODE_ID, None, "verdict"),
+            keywords={},
+            outcome="passed" if good else "failed",
+            longrepr=None if good else "\n".join([decided, *self.reasons()]),
+            when="call",
+        )
+        self.config.hook.pytest_runtest_logreport(report=report)
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what the target is, and where each setting came from."""
+        return terminal.header(self)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Show the table by group."""
+        terminal.table(self, terminalreporter)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """An interrupted run proves nothing about what it did not reach."""
+        self.bend(f"the run was ended early ({excinfo.typename})")
+
+    # --- deciding -------------------------------------------------------------------------
+
+    def settled(self) -> dict[str, Result]:
+        """Return the settled result of each expected check."""
+        gate = self.settings is not None and self.settings.profile == "release-gate"
+        return outcome.settle(
+            self.expected, self.attempts, gate=gate, unfinished=self._unfinished()
+        )
+
+    def _unfinished(self) -> str:
+        session = self.session
+        stopped = session is not None and (session.shouldstop or session.shouldfail)
+        told = [str(stopped)] if stopped else []
+        return "; ".join([*self.bends, *told])
+
+    def _verdict(self) -> outcome.Verdict:
+        stopped = [self._unfinished()] if self._unfinished() else []
+        return outcome.verdict(self.expected, self.settled(), stopped)
+
+    def reasons(self) -> list[str]:
+        """Return in sentences why the verdict is not better, the worst first."""
+        return assemble.reasons(self.expected, self.settled(), self.bends)
+
+    # --- telling --------------------------------------------------------------------------
+
+    def did_not_start(self, problem: str) -> None:
+        """Write the report of a run that could not start; pytest tells the problem itself."""
+        if self.settings is not None and self.settings.report is not None:
+            reason = f"the run could not start: {problem}"
+            folder.write(self.settings.report, folder.unfinished(reason), "")
+        terminal.verdict_line(self.config, "inconclusive", ["the run could not start"], [], 0.0)
+
+    def finish(self, pytest_status: int) -> int:
+        """Write the reports, print the verdict line; return the exit status."""
+        if pytest_status in {2, 3, 4}:
+            self.bend(f"pytest ended with status {pytest_status}")
+        decided = self._verdict()
+        report = assemble.report(self, decided)
+        status = outcome.exit_status(decided, pytest_status)
+        if self.settings is not None and self.settings.report is not None:
+            try:
+                folder.write(self.settings.report, report, assemble.fixes(report))
+            except OSError as error:
+                self.bend(f"the report could not be written to {self.settings.report}: {error}")
+                decided = self._verdict()
+                status = outcome.exit_status(decided, pytest_status)
+        terminal.aftermath(self)
+        terminal.verdict_line(
+            self.config, decided, self.reasons(), list(report.weakens), report.run.seconds
+        )
+        return status

@@ -1,0 +1,83 @@
+"""The folder of a run's reports: 0600 files, each complete or absent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pytest_costmgmt.engine.files import remove, write_whole
+from pytest_costmgmt.engine.report.model import API_VERSION, ConformanceReport, RunFacts
+from pytest_costmgmt.secret import redact
+
+REPORT, FIXES = "report.json", "fix.sql"
+
+
+def clear(folder: str | None, junit: str | None) -> str:
+    """Replace an earlier run's reports; return what is wrong with the folder, or "".
+
+    From now on until the run's end the folder says *inconclusive*: a run that is killed, or that
+    never starts, must not leave the last run's green behind.
+    """
+    try:
+        if junit:
+            remove(Path(junit).expanduser())
+        if folder is not None:
+            place = Path(folder).expanduser()
+            place.mkdir(parents=True, exist_ok=True)
+            remove(place / FIXES)
+            _write_report(place, unfinished("the run did not come to its end"))
+    except OSError as error:
+        return (
+            f"the reports of an earlier run in {folder or junit} cannot be replaced"
+            f" ({error.strerror or error}): give --costmgmt-report a folder that can be written."
+        )
+    return ""
+
+
+def unfinished(reason: str) -> ConformanceReport:
+    """Return the report of a run that judged nothing."""
+    return ConformanceReport(
+        api_version=API_VERSION,
+        kind="ConformanceReport",
+        verdict="inconclusive",
+        reasons=(reason,),
+        weakens=(),
+        profile="",
+        target=None,
+        requirements=None,
+        run=RunFacts(
+            id="", started="", seconds=0.0, tool="", python="", pytest="", plugins=(),
+            addopts="", settings={},
+        ),
+        counts={},
+        checks=(),
+    )  # fmt: skip
+
+
+def write(folder: Path, report: ConformanceReport, fixes: str) -> None:
+    """Write ``report.json`` and, if something can be mended, ``fix.sql``. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if fixes:
+        write_whole(folder / FIXES, redact(fixes))
+    else:
+        remove(folder / FIXES)
+    _write_report(folder, report)
+
+
+def _write_report(folder: Path, report: ConformanceReport) -> None:
+    plain = _redacted(msgspec.to_builtins(report))
+    write_whole(folder / REPORT, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+
+
+def _redacted(value: Any) -> Any:
+    """Redact before serialising: escapes and line breaks must not hide a part of a password."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {_redacted(key): _redacted(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_redacted(each) for each in value]
+    return value

@@ -1,0 +1,85 @@
+"""What the controller hands to the processes that run the checks: data, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from pytest_costmgmt.facts.context import Context
+from pytest_costmgmt.facts.gathered import Facts
+from pytest_costmgmt.requirements.model import Requirements
+from pytest_costmgmt.servers import Server
+
+WORKER_KEY = "costmgmt"
+
+
+class Means(msgspec.Struct, frozen=True, kw_only=True):
+    """What an acting check needs beyond the server: how to run the application's command."""
+
+    manage: tuple[str, ...] = ()
+    migrate_timeout: float = 1800.0
+    connect_timeout: float = 10.0
+    example: bool = False
+
+
+class Shared(msgspec.Struct, frozen=True, kw_only=True):
+    """The controller's findings before the run; ``server`` is None if provisioning failed."""
+
+    facts: Facts
+    means: Means
+    skip: dict[str, str]
+    expected: tuple[str, ...]
+    context: Context | None = None
+    requirements: Requirements | None = None
+    server: Server | None = None
+    problem: str = ""
+
+    def pack(self) -> dict[str, Any]:
+        """Return plain data for ``workerinput`` (it goes through the worker's stdin pipe)."""
+        rest = msgspec.structs.replace(self, server=None)
+        return {
+            "rest": msgspec.json.encode(rest).decode(),
+            "server": None if self.server is None else self.server.pack(),
+        }
+
+    @classmethod
+    def unpack(cls, data: dict[str, Any]) -> Shared:
+        """Return what :meth:`pack` packed."""
+        rest = msgspec.json.decode(data["rest"], type=_WithoutServer)
+        server = None if data["server"] is None else Server.unpack(data["server"])
+        return cls(
+            facts=rest.facts,
+            means=rest.means,
+            skip=rest.skip,
+            expected=rest.expected,
+            context=rest.context,
+            requirements=rest.requirements,
+            server=server,
+            problem=rest.problem,
+        )
+
+
+class _WithoutServer(msgspec.Struct, frozen=True, kw_only=True):
+    facts: Facts
+    means: Means
+    skip: dict[str, str]
+    expected: tuple[str, ...]
+    context: Context | None = None
+    requirements: Requirements | None = None
+    server: None = None
+    problem: str = ""
+
+
+KEY: pytest.StashKey[Shared] = pytest.StashKey()
+
+
+def of(config: pytest.Config) -> Shared:
+    """Return the shared data of this run, in the controller or in a worker."""
+    if (data := config.stash.get(KEY, None)) is None:
+        packed = getattr(config, "workerinput", {}).get(WORKER_KEY)
+        if packed is None:
+            raise RuntimeError("the controller handed over nothing: provisioning did not run")
+        data = config.stash[KEY] = Shared.unpack(packed)
+    return data

@@ -1,0 +1,108 @@
+"""The pytest11 entry point: hooks only. Imports pytest and the standard library, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_costmgmt.options import OPTIONS
+
+if TYPE_CHECKING:
+    from pytest_costmgmt.engine.activation import Activation
+
+pytest_plugins = ["pytest_costmgmt.fixtures"]
+
+_ACTIVATION: pytest.StashKey[Activation] = pytest.StashKey()
+
+# pytest 8.0 to 8.3 know no numeric ini types.
+_NUMERIC = pytest.version_tuple >= (8, 4)
+_INI_TYPES = {"list": "linelist", "int": "int", "seconds": "float"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Register every option and ini key; all default to None, so that 'not given' is known."""
+    group = parser.getgroup("costmgmt", "is this PostgreSQL ready for Cost Management (koku)?")
+    group.addoption(
+        "--costmgmt",
+        action="store_true",
+        default=None,
+        dest="costmgmt",
+        help="run the conformance suite, by default against an embedded PostgreSQL of our own",
+    )
+    for option in OPTIONS:
+        extra: dict[str, Any] = {"action": "append"} if option.kind == "list" else {}
+        group.addoption(
+            option.flag,
+            dest=option.key,
+            default=None,
+            metavar=option.metavar or "|".join(option.choices) or "VALUE",
+            help=option.help,
+            **extra,
+        )
+        ini: Any = _INI_TYPES.get(option.kind, "string")
+        if ini in {"int", "float"} and not _NUMERIC:
+            ini = "string"
+        parser.addini(option.key, option.help, type=ini, default=None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> None:
+    """Decide what this run is, and point pytest at the suite if it is ours."""
+    effective = early_config.known_args_namespace
+    if not _named(early_config, effective):
+        return
+    from pytest_costmgmt.engine import activation, entry  # noqa: PLC0415 - only if named
+
+    decided = activation.decide(
+        early_config, parser, effective, early_config.invocation_params.args
+    )
+    early_config.stash[_ACTIVATION] = decided
+    if decided.suite:
+        entry.enter(early_config, args, effective, runnable=not decided.problem)
+
+
+def _named(config: pytest.Config, effective: Any) -> bool:
+    """Say whether the run names any of our options (a run that does not pays nothing)."""
+    return bool(getattr(effective, "costmgmt", None)) or any(
+        getattr(effective, option.key, None) is not None for option in OPTIONS
+    )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(
+    config: pytest.Config,
+) -> Generator[None, int | pytest.ExitCode | None, int | pytest.ExitCode | None]:
+    """Decide the exit status: the one place that holds whatever other plugins do."""
+    decided = config.stash.get(_ACTIVATION, None)
+    if decided is None or hasattr(config, "workerinput"):
+        return (yield)
+    if decided.problem and not decided.suite:
+        raise pytest.UsageError(decided.problem)
+    if not decided.suite:
+        return (yield)
+    from pytest_costmgmt.engine import entry  # noqa: PLC0415 - only when the suite runs
+
+    return (yield from entry.guarded(config, decided.problem))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect the suite's folder by our own collectors."""
+    decided = parent.config.stash.get(_ACTIVATION, None)
+    if decided is None or not decided.suite:
+        return None
+    from pytest_costmgmt.engine import entry  # noqa: PLC0415 - only when the suite runs
+
+    return entry.directory(path, parent)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Let nobody ignore the suite."""
+    decided = config.stash.get(_ACTIVATION, None)
+    return False if decided is not None and decided.suite else None
