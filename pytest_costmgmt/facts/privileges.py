@@ -1,0 +1,161 @@
+"""What the application's role may do in its database: as the catalogs say, and as it was used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.facts.context import Context
+from pytest_costmgmt.facts.used_privileges import UsedPrivileges
+from pytest_costmgmt.requirements.model import Requirements
+
+EXAMPLES = 10
+
+
+class ForeignObjects(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects of one kind that ``owner``, whose rights the application has not, owns."""
+
+    kind: str
+    owner: str
+    count: int
+    examples: tuple[str, ...]
+
+
+class PrivilegeFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``role`` may do in ``database``; None throughout if there is no such role.
+
+    ``foreign`` looks at the schemas that are the application's (``schemas``): public, the
+    template, and each that holds its table of migrations. ``used`` is None unless it was tried.
+    """
+
+    role: str
+    database: str
+    version_num: int
+    role_exists: bool
+    superuser: bool
+    database_owner: str
+    owns_database: bool
+    create_on_database: bool
+    temporary_on_database: bool
+    public_exists: bool
+    public_owner: str
+    create_on_public: bool
+    usage_on_public: bool
+    plpgsql_exists: bool
+    usage_on_plpgsql: bool
+    schemas: int
+    foreign: tuple[ForeignObjects, ...]
+    used: UsedPrivileges | None = None
+
+
+# Views are left out: the application has none of its own, and monitoring adds some. Members of
+# extensions belong to whoever created the extension, rightly.
+_QUERY = """
+WITH me AS (
+  SELECT r.oid, r.rolsuper FROM pg_catalog.pg_roles r
+   WHERE r.rolname OPERATOR(pg_catalog.=) %(role)s::pg_catalog.name
+), mine AS (
+  SELECT r.oid FROM pg_catalog.pg_roles r, me
+   WHERE pg_catalog.pg_has_role(me.oid, r.oid, 'USAGE')
+), here AS (
+  SELECT d.oid, d.datdba FROM pg_catalog.pg_database d
+   WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
+), public AS (
+  SELECT n.oid, n.nspowner FROM pg_catalog.pg_namespace n
+   WHERE n.nspname OPERATOR(pg_catalog.=) 'public'::pg_catalog.name
+), language AS (
+  SELECT l.oid FROM pg_catalog.pg_language l
+   WHERE l.lanname OPERATOR(pg_catalog.=) 'plpgsql'::pg_catalog.name
+), ours AS (
+  SELECT n.oid, n.nspname, n.nspowner FROM pg_catalog.pg_namespace n
+   WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
+      WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid
+        AND c.relname OPERATOR(pg_catalog.=) %(table)s::pg_catalog.name)
+      OR n.nspname OPERATOR(pg_catalog.=) %(template)s::pg_catalog.name
+), objects AS (
+  SELECT 'schema' AS kind, o.nspowner AS owner, pg_catalog.quote_ident(o.nspname) AS name
+    FROM ours o WHERE o.nspname OPERATOR(pg_catalog.<>) 'public'::pg_catalog.name
+  UNION ALL
+  SELECT CASE c.relkind OPERATOR(pg_catalog.=) 'S'::pg_catalog."char" WHEN true
+              THEN 'sequence' ELSE 'table' END,
+         c.relowner, pg_catalog.format('%%I.%%I', o.nspname, c.relname)
+    FROM pg_catalog.pg_class c JOIN ours o ON o.oid OPERATOR(pg_catalog.=) c.relnamespace
+   WHERE c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'S']::pg_catalog."char"[])
+     AND c.relowner OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT mine.oid FROM mine))
+     -- A sequence of a column goes with its table.
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+       WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+         AND d.objid OPERATOR(pg_catalog.=) c.oid
+         AND d.deptype OPERATOR(pg_catalog.=) ANY (ARRAY['e', 'a', 'i']::pg_catalog."char"[])
+         AND (d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog."char"
+              OR c.relkind OPERATOR(pg_catalog.=) 'S'::pg_catalog."char"))
+  UNION ALL
+  SELECT 'function', p.proowner, pg_catalog.format('%%I.%%I(%%s)', o.nspname, p.proname,
+           pg_catalog.pg_get_function_identity_arguments(p.oid))
+    FROM pg_catalog.pg_proc p JOIN ours o ON o.oid OPERATOR(pg_catalog.=) p.pronamespace
+   WHERE p.proowner OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT mine.oid FROM mine))
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
+       WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+         AND d.objid OPERATOR(pg_catalog.=) p.oid
+         AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog."char")
+), groups AS (
+  SELECT x.kind, pg_catalog.pg_get_userbyid(x.owner) AS owner, pg_catalog.count(*) AS count,
+         (pg_catalog.array_agg(x.name ORDER BY x.name))[1:%(examples)s::pg_catalog.int4] AS examples
+    FROM objects x
+   WHERE x.owner OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT mine.oid FROM mine))
+   GROUP BY x.kind, x.owner
+)
+SELECT pg_catalog.jsonb_build_object(
+  'role', %(role)s::pg_catalog.name,
+  'database', pg_catalog.current_database(),
+  'version_num', pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+  'role_exists', EXISTS (SELECT FROM me),
+  'superuser', coalesce((SELECT me.rolsuper FROM me), false),
+  'database_owner', (SELECT pg_catalog.pg_get_userbyid(here.datdba) FROM here),
+  'owns_database', EXISTS (SELECT FROM here, mine
+     WHERE mine.oid OPERATOR(pg_catalog.=) here.datdba),
+  'create_on_database', coalesce((SELECT
+     pg_catalog.has_database_privilege(me.oid, here.oid, 'CREATE') FROM me, here), false),
+  'temporary_on_database', coalesce((SELECT
+     pg_catalog.has_database_privilege(me.oid, here.oid, 'TEMPORARY') FROM me, here), false),
+  'public_exists', EXISTS (SELECT FROM public),
+  'public_owner', coalesce((SELECT pg_catalog.pg_get_userbyid(public.nspowner)::pg_catalog.text
+     FROM public), ''),
+  'create_on_public', coalesce((SELECT
+     pg_catalog.has_schema_privilege(me.oid, public.oid, 'CREATE') FROM me, public), false),
+  'usage_on_public', coalesce((SELECT
+     pg_catalog.has_schema_privilege(me.oid, public.oid, 'USAGE') FROM me, public), false),
+  'plpgsql_exists', EXISTS (SELECT FROM language),
+  'usage_on_plpgsql', coalesce((SELECT
+     pg_catalog.has_language_privilege(me.oid, language.oid, 'USAGE') FROM me, language), false),
+  'schemas', (SELECT pg_catalog.count(*) FROM ours),
+  'foreign', coalesce((SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', g.kind,
+     'owner', g.owner, 'count', g.count, 'examples', g.examples) ORDER BY g.kind, g.owner)
+     FROM groups g WHERE EXISTS (SELECT FROM me)), '[]'::pg_catalog.jsonb)
+)::pg_catalog.text
+"""
+
+
+def read(cursor: Any, requirements: Requirements, context: Context) -> PrivilegeFacts:
+    """Return the facts that ``cursor``'s transaction sees, in the application's database.
+
+    Raises FactUnavailable if the server's answer has not the shape that it must have.
+    """
+    cursor.execute(
+        _QUERY,
+        {
+            "role": context.role,
+            "table": requirements.migrations.table,
+            "template": requirements.migrations.template_schema,
+            "examples": EXAMPLES,
+        },
+    )
+    try:
+        return msgspec.json.decode(cursor.fetchone()[0], type=PrivilegeFacts)
+    except msgspec.ValidationError as error:
+        raise FactUnavailable(
+            f"reading the privileges of role {context.role!r} in database {context.database!r}:"
+            f" the catalog answered something unexpected ({error})"
+        ) from error
