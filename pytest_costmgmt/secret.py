@@ -12,6 +12,7 @@ import hmac
 import json
 import secrets as _random
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
@@ -88,6 +89,7 @@ def publish(names: Iterable[str]) -> None:
     _public.update(names)
 
 
+@lru_cache(maxsize=256)
 def forms(value: str) -> frozenset[str]:
     """Return the spellings in which a password could leave: raw, quoted, encoded, escaped."""
     raw = value.encode()
