@@ -24,7 +24,7 @@ FILE_FUNCTIONS = (
 "Functions that read or write the server's files; only EXECUTE stands before them."
 
 PUBLIC = ""
-"How a grant to PUBLIC is written in :attr:`Database.connect`: no role can have this name."
+"How a grant to PUBLIC is written: no role can have this name."
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +33,6 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     ``bootstrap``: initdb made it, so it cannot lose SUPERUSER. ``valid_until`` is an ISO time in
     UTC ("" without a limit) and ``valid_days`` the days until then by the server's clock;
     ``expired`` says that the server takes its password no more.
-    ``file_functions`` are those of :data:`FILE_FUNCTIONS` that it may execute in this database
-    (not filled for superusers, who may everything).
     """
 
     name: str
@@ -49,7 +47,6 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     valid_until: str = ""
     valid_days: float | None = None
     expired: bool = False
-    file_functions: tuple[str, ...] = ()
 
 
 class Membership(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +89,13 @@ class Verifier(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
 
 
+class FileGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """EXECUTE on one of :data:`FILE_FUNCTIONS` (with its signature), in this database."""
+
+    function: str
+    grantee: str
+
+
 class RoleFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The application's and hive's roles, all that they are members of, and both databases.
 
@@ -103,6 +107,7 @@ class RoleFacts(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[Role, ...]
     memberships: tuple[Membership, ...]
     databases: tuple[Database, ...]
+    file_grants: tuple[FileGrant, ...] = ()
     verifiers: tuple[Verifier, ...] | None = None
 
     def role(self, name: str) -> Role | None:
@@ -130,12 +135,7 @@ SELECT r.rolname::pg_catalog.text, r.rolcanlogin, r.rolsuper, r.rolcreaterole, r
             WHEN r.rolvaliduntil < pg_catalog.now() THEN '-infinity' ELSE '' END,
        CASE WHEN pg_catalog.isfinite(r.rolvaliduntil) THEN pg_catalog.date_part(
             'epoch', r.rolvaliduntil - pg_catalog.now()) / 86400 END,
-       COALESCE(r.rolvaliduntil < pg_catalog.now(), false),
-       CASE WHEN r.rolsuper THEN ARRAY[]::pg_catalog.text[] ELSE ARRAY(
-            SELECT DISTINCT p.proname::pg_catalog.text FROM pg_catalog.pg_proc p
-            WHERE p.proname = ANY (%(functions)s) AND p.pronamespace = 11
-              AND pg_catalog.has_function_privilege(r.oid, p.oid, 'EXECUTE')
-            ORDER BY 1) END
+       COALESCE(r.rolvaliduntil < pg_catalog.now(), false)
 FROM pg_catalog.pg_roles r JOIN reached USING (oid) ORDER BY 1"""  # noqa: S608 - constants
 
 # to_jsonb: the options of a grant are columns since 16; before, the member's attribute decides.
@@ -166,6 +166,17 @@ SELECT d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::pg_cata
        (SELECT pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT')
         FROM pg_catalog.pg_roles r WHERE r.rolname = %(hive)s)
 FROM pg_catalog.pg_database d WHERE d.datname = ANY (%(databases)s) ORDER BY 1"""
+
+_FILE_GRANTS = f"""{_REACHED}
+SELECT p.proname || '(' || pg_catalog.oidvectortypes(p.proargtypes) || ')',
+       CASE WHEN acl.grantee = 0 THEN ''
+            ELSE pg_catalog.pg_get_userbyid(acl.grantee)::pg_catalog.text END
+FROM pg_catalog.pg_proc p, pg_catalog.aclexplode(
+     COALESCE(p.proacl, pg_catalog.acldefault('f', p.proowner))) acl
+WHERE p.proname = ANY (%(functions)s) AND p.pronamespace = 11 AND acl.privilege_type = 'EXECUTE'
+  AND acl.grantee <> p.proowner
+  AND (acl.grantee = 0 OR acl.grantee IN (SELECT reached.oid FROM reached))
+ORDER BY 1, 2"""  # noqa: S608 - constants
 
 _READER = """
 SELECT CURRENT_USER::pg_catalog.text,
@@ -198,6 +209,10 @@ def read(cursor: Any, requirements: Requirements, context: Context) -> RoleFacts
         roles=tuple(map(_role, cursor.execute(_ROLES, asked))),
         memberships=tuple(map(_membership, cursor.execute(_MEMBERSHIPS, asked))),
         databases=tuple(map(_database, cursor.execute(_DATABASES, asked))),
+        file_grants=tuple(
+            FileGrant(function=row[0], grantee=row[1])
+            for row in cursor.execute(_FILE_GRANTS, asked)
+        ),
         verifiers=_verifiers(cursor, asked) if sees_verifiers else None,
     )
 
@@ -216,7 +231,6 @@ def _role(row: tuple[Any, ...]) -> Role:
         valid_until=row[9],
         valid_days=row[10],
         expired=row[11],
-        file_functions=tuple(row[12]),
     )
 
 
