@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.postgres.connect import NO_PASSWORD, Refused, open_login, persist, read_only
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.sqlstate import Kind, Refusal
-from pytest_costmgmt.secret import Secret, redact
+from pytest_costmgmt.secret import Secret
 
 if TYPE_CHECKING:
+    from psycopg import Connection
     from psycopg.pq.abc import PGconn
+    from psycopg.rows import TupleRow
 
 Offered = Literal["own", "none", "wrong", "guess"]
 
@@ -80,29 +81,45 @@ def attempt(
     (the server counts a failed login), ``none`` nothing at all: no password from any place, no
     certificate, no ticket. ``retry`` waits for a server that is starting up or full.
     """
+    outcome, connection = enter(
+        login, offered=offered, deadline=deadline, require_auth=require_auth, retry=retry
+    )
+    if connection is not None:
+        connection.close()
+    return outcome
+
+
+def enter(
+    login: Login,
+    *,
+    offered: Offered,
+    deadline: float,
+    require_auth: str | None = None,
+    retry: bool = False,
+) -> tuple[Attempt, Connection[TupleRow] | None]:
+    """Do what :func:`attempt` does; return the connection too, open, if it was admitted."""
+    __tracebackhide__ = True
     started = time.monotonic()
     if offered == "wrong":
         login = msgspec.structs.replace(login, password=Secret.generate())
     extra = _offer(offered, require_auth)
     base: dict[str, Any] = {"role": login.role, "database": login.database, "offered": offered}
     if extra is None:
-        return Attempt(**base, outcome="failed", message="libpq is older than 16: no require_auth")
-    try:
-        opened = _open(login, extra, deadline, retry=retry)
-    except CostMgmtError as error:
-        return Attempt(**base, outcome="failed", message=redact(str(error)))
-    seconds = time.monotonic() - started
-    if isinstance(opened, Refusal):
-        return Attempt(
-            **base,
-            outcome="refused" if opened.kind in _SAID_NO else "failed",
-            sqlstate=opened.sqlstate,
-            message=opened.summary,
-            kind=opened.kind,
-            hint=opened.hint,
-            seconds=seconds,
-        )
-    return _admitted(opened, base, require_auth, deadline, seconds)
+        old = "libpq is older than 16 and knows no require_auth"
+        return Attempt(**base, outcome="failed", message=old, kind="old-libpq"), None
+    opened = _open(login, extra, deadline, retry=retry)
+    base["seconds"] = time.monotonic() - started
+    if not isinstance(opened, Refusal):
+        return _admitted(opened, base, require_auth, deadline)
+    refused = Attempt(
+        **base,
+        outcome="refused" if opened.kind in _SAID_NO else "failed",
+        sqlstate=opened.sqlstate,
+        message=opened.summary,
+        kind=opened.kind,
+        hint=opened.hint,
+    )
+    return refused, None
 
 
 def _open(
@@ -132,12 +149,8 @@ def _offer(offered: Offered, require_auth: str | None) -> dict[str, str] | None:
 
 
 def _admitted(
-    pgconn: PGconn,
-    base: Mapping[str, Any],
-    require_auth: str | None,
-    deadline: float,
-    seconds: float,
-) -> Attempt:
+    pgconn: PGconn, base: Mapping[str, Any], require_auth: str | None, deadline: float
+) -> tuple[Attempt, Connection[TupleRow] | None]:
     import psycopg  # noqa: PLC0415 - heavy
 
     connection = psycopg.Connection(pgconn)
@@ -149,24 +162,24 @@ def _admitted(
         "SELECT current_user::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text,"
         + (" SYSTEM_USER" if says_how else " NULL::pg_catalog.text")
     )
-    method = require_auth or ""
     try:
-        with connection, read_only(connection, timeout=deadline) as cursor:
+        with read_only(connection, timeout=deadline) as cursor:
             row = cursor.execute(query.encode()).fetchone()
-            user, database, how = row or ("", "", None)
-            method = method or _method(pgconn, how if says_how else _UNSAID, base["offered"])
     except psycopg.Error as error:
+        connection.close()
         message = f"the login was admitted, but its first query failed ({error.sqlstate})"
-        return Attempt(**base, outcome="failed", sqlstate=error.sqlstate, message=message)
-    return Attempt(
+        failed = Attempt(**base, outcome="failed", sqlstate=error.sqlstate, message=message)
+        return failed, None
+    user, database, how = row or ("", "", None)
+    admitted = Attempt(
         **base,
         outcome="accepted",
-        method=method,
+        method=require_auth or _method(pgconn, how if says_how else _UNSAID, base["offered"]),
         encrypted=encrypted,
         current_user=user,
         current_database=database,
-        seconds=seconds,
     )
+    return admitted, connection
 
 
 def _method(pgconn: PGconn, how: str | None, offered: Offered) -> str:

@@ -115,10 +115,15 @@ def open_login(login: Login, *, until: float, extra: Mapping[str, str]) -> PGcon
 def _conninfo(login: Login, extra: Mapping[str, str]) -> bytes:
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - heavy
 
-    given: dict[str, Any] = {**login.where, "user": login.role, "dbname": login.database}
+    given: dict[str, Any] = {**_pinned(login.where), "user": login.role, "dbname": login.database}
     if login.password is not None:
         given["password"] = login.password.reveal()
     return make_conninfo("", **{**given, **ALWAYS, **extra}).encode()
+
+
+def _pinned(where: Mapping[str, str]) -> dict[str, str]:
+    """Return ``where`` such that a named host is not replaced by PGHOSTADDR: no silent change."""
+    return {"hostaddr": "", **where} if where.get("host") else dict(where)
 
 
 def effective(where: Mapping[str, str]) -> tuple[str, str] | Refusal:
@@ -139,8 +144,11 @@ def parameters(where: Mapping[str, str]) -> dict[str, str] | Refusal:
         for option in pgconn.info
         if option.val is not None and not option.dispchar
     }
-    found["host"] = pgconn.host.decode("utf-8", "replace")
-    found["port"] = pgconn.port.decode("utf-8", "replace")
+    # A list of several is kept, for its reader to see; libpq's own default has no option.
+    if "," not in found.get("host", ""):
+        found["host"] = pgconn.host.decode("utf-8", "replace")
+    if "," not in found.get("port", ""):
+        found["port"] = pgconn.port.decode("utf-8", "replace")
     found.pop("channel_binding", None)
     return found
 
@@ -154,7 +162,7 @@ def settled(where: Mapping[str, str]) -> PGconn | Refusal:
     from psycopg import pq  # noqa: PLC0415 - heavy
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
-    conninfo = make_conninfo("", **{**where, "channel_binding": "\N{MIDDLE DOT}"})
+    conninfo = make_conninfo("", **{**_pinned(where), "channel_binding": "\N{MIDDLE DOT}"})
     pgconn = pq.PGconn.connect_start(conninfo.encode())
     if pgconn.db:
         return pgconn
@@ -229,11 +237,11 @@ def read_only(connection: Connection[Any], *, timeout: float) -> Iterator[Cursor
     """
     milliseconds = max(1, int(timeout * 1000))
     with connection.cursor() as cursor:
-        cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         try:
             # pg_temp is named so that it comes last: unnamed, it would come first.
             cursor.execute(
-                f"SET LOCAL statement_timeout = {milliseconds};"
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+                f" SET LOCAL statement_timeout = {milliseconds};"
                 f" SET LOCAL lock_timeout = {milliseconds};"
                 " SET LOCAL search_path = pg_catalog, pg_temp".encode()
             )
