@@ -95,7 +95,8 @@ WITH me AS (
   SELECT 'function', p.proowner, pg_catalog.format('%%I.%%I(%%s)', o.nspname, p.proname,
            pg_catalog.pg_get_function_identity_arguments(p.oid))
     FROM pg_catalog.pg_proc p JOIN ours o ON o.oid OPERATOR(pg_catalog.=) p.pronamespace
-   WHERE p.proowner OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT mine.oid FROM mine))
+   WHERE p.prokind OPERATOR(pg_catalog.<>) 'a'::pg_catalog."char"
+     AND p.proowner OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT mine.oid FROM mine))
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
          AND d.objid OPERATOR(pg_catalog.=) p.oid
