@@ -1,0 +1,343 @@
+"""What real logins show: who is let in, by what, and what the application's session sees.
+
+Everything that fails is data. When the first connection does not come about, nothing else is
+tried: one root cause, told at once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+import msgspec
+
+from pytest_costmgmt.errors import CostMgmtError
+from pytest_costmgmt.facts.context import Context
+from pytest_costmgmt.postgres.asking import asking
+from pytest_costmgmt.postgres.attempt import Attempt, attempt, enter, is_local
+from pytest_costmgmt.postgres.connect import read_only
+from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.requirements.model import Requirements
+from pytest_costmgmt.secret import Secret
+
+SCRAM = "scram-sha-256"
+_WEAKER = ("md5", "password")
+
+_SESSION = """
+SELECT pg_catalog.pg_is_in_recovery(),
+       pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+       pg_catalog.pg_backend_pid(),
+       pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()),
+       pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
+       (SELECT s.version FROM pg_catalog.pg_stat_ssl AS s
+         WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())
+"""
+
+# reset_val, not setting: this transaction's own SET LOCAL is not what the application sees.
+_SETTINGS = """
+SELECT s.name, s.reset_val, coalesce(s.unit, ''), s.source
+  FROM pg_catalog.pg_settings AS s
+ WHERE s.name OPERATOR(pg_catalog.=) ANY (ARRAY[
+       'default_transaction_read_only', 'search_path', 'standard_conforming_strings',
+       'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
+       'idle_session_timeout', 'transaction_timeout', 'TimeZone', 'default_transaction_isolation',
+       'client_encoding', 'server_encoding', 'row_security', 'session_replication_role', 'role'])
+"""
+
+_IDENTIFIER = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()"
+
+_LOCAL_RULES = """
+SELECT DISTINCT r.auth_method
+  FROM pg_catalog.pg_hba_file_rules AS r
+ WHERE r.type OPERATOR(pg_catalog.=) 'local' AND r.auth_method IS NOT NULL
+"""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One setting as a new session of the application has it; ``source`` is pg_settings'."""
+
+    value: str
+    unit: str
+    source: str
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """What the application's own session sees.
+
+    ``clock_skew`` is the server's clock minus ours in seconds, known up to
+    ``clock_uncertainty``. ``pooled``: the process that answers is not the one that was connected
+    to. ``identifier`` is the server's system identifier, or "".
+    """
+
+    server_version: int
+    in_recovery: bool
+    pooled: bool
+    local: bool
+    encrypted: bool
+    tls_version: str
+    clock_skew: float
+    clock_uncertainty: float
+    settings: dict[str, Setting]
+    identifier: str
+
+    def setting(self, name: str) -> str:
+        """Return a setting's value, or "" if this server does not know it."""
+        found = self.settings.get(name)
+        return "" if found is None else found.value
+
+
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """The root cause: whether a PostgreSQL ``answered``, and the application was ``accepted``."""
+
+    label: str
+    answered: bool
+    accepted: bool
+    kind: str
+    sqlstate: str | None
+    message: str
+    hint: str
+    seconds: float
+
+
+class AccessFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """All logins of a run.
+
+    ``application`` and ``hive`` are the logins by their own credentials; the method of the first
+    is proved by require_auth where libpq can. ``without`` offered nothing at all. ``wrong``
+    stands between two accepted logins, ``application`` and ``again``. ``guessed`` tried the
+    passwords that hive must not have. ``cross`` are logins into the other role's database.
+    ``local_methods`` is what pg_hba.conf says of the local socket, where that may be read.
+    """
+
+    reach: Reach
+    application: Attempt
+    session: Session | None = None
+    session_problem: str = ""
+    without: tuple[Attempt, ...] = ()
+    wrong: Attempt | None = None
+    again: Attempt | None = None
+    hive: Attempt | None = None
+    guessed: tuple[Attempt, ...] = ()
+    cross: tuple[Attempt, ...] = ()
+    administrator: Attempt | None = None
+    administrator_identifier: str = ""
+    local_methods: tuple[str, ...] = ()
+    method_provable: bool = True
+
+
+class Logins(Protocol):
+    """The ways into one server; ``servers.Server`` has them."""
+
+    @property
+    def application(self) -> Login: ...  # noqa: D102
+    @property
+    def administrator(self) -> Login | None: ...  # noqa: D102
+    @property
+    def hive(self) -> Login | None: ...  # noqa: D102
+
+
+def collect(
+    server: Logins, requirements: Requirements, context: Context, *, deadline: float
+) -> AccessFacts:
+    """Return what logins show; each takes at most ``deadline`` seconds, only the first retries."""
+    tour = _Tour(server, requirements, context, deadline)
+    facts = tour.first()
+    if facts.reach.answered:
+        facts = tour.administrator(facts)
+    if facts.reach.accepted:
+        facts = tour.others(facts)
+    return facts
+
+
+class _Tour:
+    """One walk through all doors, in an order in which no login hides another's outcome."""
+
+    def __init__(
+        self, server: Logins, requirements: Requirements, context: Context, deadline: float
+    ) -> None:
+        self.server, self.needs, self.context = server, requirements, context
+        self.deadline = deadline
+
+    def first(self) -> AccessFacts:
+        """Log in once, proving SCRAM on the way; if it is another method, find out which."""
+        login = self.server.application
+        outcome, connection = enter(
+            login, offered="own", deadline=self.deadline, require_auth=SCRAM, retry=True
+        )
+        provable = outcome.kind != "old-libpq"
+        if outcome.kind in {"other-method", "old-libpq"}:
+            outcome, connection = enter(login, offered="own", deadline=self.deadline, retry=True)
+            if provable and outcome.accepted and outcome.method == "unknown":
+                outcome = msgspec.structs.replace(outcome, method=self._weaker(login))
+        session, problem = self._look(connection)
+        return AccessFacts(
+            reach=_reach(login, outcome),
+            application=outcome,
+            session=session,
+            session_problem=problem,
+            method_provable=provable,
+        )
+
+    def _weaker(self, login: Login) -> str:
+        for method in _WEAKER:
+            if self._try(login, "own", require_auth=method).accepted:
+                return method
+        return "unknown"
+
+    def _look(self, connection: Any) -> tuple[Session | None, str]:
+        if connection is None:
+            return None, ""
+        with connection:
+            try:
+                compared = self.server.administrator is not None
+                return _session(connection, self.deadline, identify=compared), ""
+            except CostMgmtError as error:
+                return None, str(error)
+
+    def administrator(self, facts: AccessFacts) -> AccessFacts:
+        """Add the administrator's login, and what it may read of pg_hba.conf."""
+        if self.server.administrator is None:
+            return facts
+        outcome, connection = enter(
+            self.server.administrator, offered="own", deadline=self.deadline, retry=True
+        )
+        facts = msgspec.structs.replace(facts, administrator=outcome)
+        if connection is None:
+            return facts
+        with connection:
+            return msgspec.structs.replace(
+                facts,
+                administrator_identifier=_identifier(connection, self.deadline),
+                local_methods=_local_methods(connection, self.deadline),
+            )
+
+    def others(self, facts: AccessFacts) -> AccessFacts:
+        """Add the logins that only make sense once the application's own is accepted."""
+        # Encryption as it was agreed on: with sslmode=prefer a refused login is tried twice, and
+        # the server counts two.
+        self.application = _as_encrypted(self.server.application, facts.application)
+        own_hive = self._own_hive()
+        facts = msgspec.structs.replace(
+            facts, without=self._without(facts), hive=own_hive, cross=self._cross()
+        )
+        budget = self.context.failed_logins
+        if budget is None or budget > 0:
+            wrong = self._try(self.application, "wrong")
+            again = self._try(self.application, "own")
+            facts = msgspec.structs.replace(facts, wrong=wrong, again=again)
+        known = self.server.hive is not None and self.server.hive.password is not None
+        if self._hive_required() and not known:
+            left = None if budget is None else max(0, budget - 1)
+            facts = msgspec.structs.replace(facts, guessed=self._guesses(left))
+        return facts
+
+    def _without(self, facts: AccessFacts) -> tuple[Attempt, ...]:
+        if facts.application.method in {"cert", "gss", "peer"}:
+            return ()  # who they are is proved; the server would count a failed login
+        logins = [self.application]
+        if self._hive_required():
+            needs = self.needs.hive
+            logins.append(self.application.acting_as(needs.role, None, database=needs.database))
+        return tuple(self._try(login, "none") for login in logins)
+
+    def _own_hive(self) -> Attempt | None:
+        if self.server.hive is None or not self._hive_required():
+            return None
+        return self._try(self.server.hive, "own")
+
+    def _cross(self) -> tuple[Attempt, ...]:
+        if self.server.hive is None or not self._hive_required():
+            return ()
+        return (
+            self._try(self.server.hive.on(self.application.database), "own"),
+            self._try(self.application.on(self.needs.hive.database), "own"),
+        )
+
+    def _guesses(self, left: int | None) -> tuple[Attempt, ...]:
+        needs = self.needs.hive
+        guesses = needs.forbidden_passwords if left is None else needs.forbidden_passwords[:left]
+        return tuple(
+            self._try(
+                self.application.acting_as(needs.role, Secret(guess), database=needs.database),
+                "guess",
+            )
+            for guess in guesses
+        )
+
+    def _hive_required(self) -> bool:
+        return self.needs.hive.policy == "required"
+
+    def _try(self, login: Login, offered: Any, *, require_auth: str | None = None) -> Attempt:
+        return attempt(login, offered=offered, deadline=self.deadline, require_auth=require_auth)
+
+
+def _as_encrypted(login: Login, own: Attempt) -> Login:
+    if login.where.get("sslmode", "prefer") not in {"prefer", "allow"}:
+        return login
+    where = {**login.where, "sslmode": "require" if own.encrypted else "disable"}
+    return msgspec.structs.replace(login, where=where)
+
+
+def _reach(login: Login, outcome: Attempt) -> Reach:
+    return Reach(
+        label=login.label,
+        answered=outcome.outcome != "failed",
+        accepted=outcome.accepted,
+        kind=outcome.kind,
+        sqlstate=outcome.sqlstate,
+        message=outcome.message,
+        hint=outcome.hint,
+        seconds=outcome.seconds,
+    )
+
+
+def _session(connection: Any, deadline: float, *, identify: bool) -> Session:
+    with asking("looking around in the application's session"):
+        with read_only(connection, timeout=deadline) as cursor:
+            asked, began = time.time(), time.perf_counter()
+            cursor.execute(_SESSION)
+            took = time.perf_counter() - began
+            row = cursor.fetchone()
+            cursor.execute(_SETTINGS)
+            settings = {name: Setting(str(v or ""), u, source) for name, v, u, source in cursor}
+        assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+        recovering, version, backend, clock, may_control, tls = row
+    identifier = _identifier(connection, deadline) if identify and may_control else ""
+    return Session(
+        server_version=version,
+        in_recovery=recovering,
+        pooled=backend != connection.pgconn.backend_pid,
+        local=is_local(connection.pgconn),
+        encrypted=bool(connection.pgconn.ssl_in_use),
+        tls_version=tls or "",
+        # The answer was made somewhere between asking and hearing it.
+        clock_skew=clock - (asked + took / 2),
+        clock_uncertainty=took / 2,
+        settings=settings,
+        identifier=identifier,
+    )
+
+
+def _identifier(connection: Any, deadline: float) -> str:
+    """Return the server's system identifier, or "" if this login may not see it."""
+    try:
+        with (
+            asking("asking for the system identifier"),
+            read_only(connection, timeout=deadline) as cursor,
+        ):
+            row = cursor.execute(_IDENTIFIER).fetchone()
+    except CostMgmtError:
+        return ""
+    return "" if row is None else str(row[0])
+
+
+def _local_methods(connection: Any, deadline: float) -> tuple[str, ...]:
+    """Return the methods of pg_hba.conf's lines for the local socket, or () if hidden."""
+    try:
+        with (
+            asking("reading pg_hba.conf's rules"),
+            read_only(connection, timeout=deadline) as cursor,
+        ):
+            return tuple(sorted(row[0] for row in cursor.execute(_LOCAL_RULES)))
+    except CostMgmtError:
+        return ()
