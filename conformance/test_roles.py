@@ -49,8 +49,8 @@ def test_application_has_its_own_database(
     effect=READ_ONLY,
     since="1.0",
     after=("CM-ROL-001",),
-    rationale="Owning the database gives CREATE on it (tenant schemas, trusted extensions) and, from"
-    " PostgreSQL 15 on, on schema public. GRANT ALL ON DATABASE does not: migrations then"
+    rationale="Owning the database gives CREATE on it (tenant schemas, trusted extensions) and,"
+    " from PostgreSQL 15 on, on schema public. GRANT ALL ON DATABASE does not: migrations then"
     " fail with 'permission denied for schema public'.",
     reference="koku api/migrations/0001_initial_squashed; PostgreSQL 15 release notes (public)",
 )

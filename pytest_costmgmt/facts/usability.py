@@ -14,8 +14,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import msgspec
 
 from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.connect import read_only
 from pytest_costmgmt.requirements.model import Requirements
+from pytest_costmgmt.secret import redact
 
 Answer = TypeVar("Answer")
 
@@ -23,8 +25,8 @@ RUNS = 3
 "How often the query runs whose calls pg_stat_statements must count."
 
 _ATTEMPTS = 2
-# Connection, resources, an operator's word: they say nothing about the extension.
-_ENVIRONMENT = ("08", "53", "57", "58")
+# Connection, resources, a timeout, an operator's word: they say nothing about the extension.
+_ENVIRONMENT = ("08", "53", "55P03", "57")
 
 
 class Use(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,7 +119,7 @@ def use(connection: Any, requirements: Requirements, *, timeout: float) -> Usabi
     Raises FactUnavailable if a connection or a resource gave out, which proves nothing.
     """
     required = [extension.name for extension in requirements.extensions]
-    with read_only(connection, timeout=timeout) as cursor:
+    with asking("looking for extensions"), read_only(connection, timeout=timeout) as cursor:
         (role,) = cursor.execute("SELECT CURRENT_USER::pg_catalog.text").fetchone() or ("",)
         schemas = dict(cursor.execute(_SCHEMAS, [required]).fetchall())
     uses = tuple(
@@ -208,4 +210,4 @@ def _inside(
 
 
 def _said(error: Any) -> str:
-    return str(error.diag.message_primary or "")
+    return redact(str(error.diag.message_primary or ""))

@@ -63,7 +63,8 @@ def server_files(facts: RoleFacts, requirements: Requirements) -> Judgement:
     """
     subjects = subjects_of(facts, requirements)
     names = {PUBLIC, *(subject.name for subject in subjects)}
-    findings = [_by_function(grant) for grant in facts.file_grants if grant.grantee in names]
+    here = requirements.database.name
+    findings = [_by_function(g, here) for g in facts.file_grants if g.grantee in names]
     for subject in subjects:
         reached = {h: _file_power(facts, h) for h in holds(facts.memberships, subject.name)}
         findings += _through(facts, subject, {h: power for h, power in reached.items() if power})
@@ -119,8 +120,8 @@ def _attribute(role: Role, word: str) -> Finding:
     )
 
 
-def _superuser_must(text: str) -> Fix:
-    return Fix(kind="sql", text=text, needs="superuser")
+def _superuser_must(text: str, database: str = "") -> Fix:
+    return Fix(kind="sql", text=text, needs="superuser", database=database)
 
 
 def _through(facts: RoleFacts, subject: Role, telling: Mapping[Hold, str]) -> Iterator[Finding]:
@@ -143,7 +144,7 @@ def _file_power(facts: RoleFacts, hold: Hold) -> str:
     return FILE_ROLES.get(hold.role, executes)
 
 
-def _by_function(grant: FileGrant) -> Finding:
+def _by_function(grant: FileGrant, database: str) -> Finding:
     who = "every role" if grant.grantee == PUBLIC else f"role {grant.grantee}"
     grantee = "PUBLIC" if grant.grantee == PUBLIC else ident(grant.grantee)
     return Finding(
@@ -151,6 +152,6 @@ def _by_function(grant: FileGrant) -> Finding:
         expected="EXECUTE for superusers only",
         found=f"EXECUTE is granted to {grantee}",
         fix=_superuser_must(
-            f"REVOKE EXECUTE ON FUNCTION pg_catalog.{grant.function} FROM {grantee};"
+            f"REVOKE EXECUTE ON FUNCTION pg_catalog.{grant.function} FROM {grantee};", database
         ),
     )

@@ -201,8 +201,8 @@ def verifiers(facts: RoleFacts, requirements: Requirements) -> Judgement:
         unseen = Unverified(
             what=f"role {facts.reader} may not see how passwords are stored (pg_authid)",
             who="a superuser: give --costmgmt-admin-dsn",
-            how="SELECT rolname, pg_catalog.left(rolpassword, 13) FROM pg_catalog.pg_authid"
-            f" WHERE rolname IN ({listed})",  # noqa: S608 - shown, not run
+            how="SELECT rolname, left(rolpassword, 13)"  # noqa: S608 - shown, not run
+            f" FROM pg_catalog.pg_authid WHERE rolname IN ({listed})",
         )
         return judgement(examined, unverified=[unseen])
     weak = [v for v in facts.verifiers if v.role in names and v.kind in {"md5", "unknown"}]
@@ -272,9 +272,9 @@ def _no_database(name: str, owner: str) -> Finding:
         expected=f"database {name}, owned by {owner}",
         found="no such database",
         fix=_sql(
-            f"SELECT {literal(create)}\n"
+            f"SELECT {literal(create)}\n"  # noqa: S608 - shown, not run
             f"WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_database WHERE datname = {literal(name)})"
-            f" \\gexec\n{_private(name, owner)}",  # noqa: S608 - shown, not run
+            f" \\gexec\n{_private(name, owner)}",
             "superuser",
         ),
     )
