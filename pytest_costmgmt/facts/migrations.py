@@ -1,0 +1,236 @@
+"""Recorded migrations: of every schema that has ``django_migrations``, and whose tenant it is.
+
+A thousand tenants are read in a handful of statements, and told as a few groups of schemas that
+record the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.facts.migration_expected import (
+    Expected,
+    Migration,
+    expected_from_application,
+    expected_from_manifest,
+    export,
+)
+from pytest_costmgmt.requirements.model import MigrationNeeds, Requirements
+
+__all__ = [
+    "Expected",
+    "Migration",
+    "MigrationFacts",
+    "Recorded",
+    "expected_from_application",
+    "expected_from_manifest",
+    "export",
+    "read",
+]
+
+CHUNK = 400
+"""Schemas in one statement. Each costs two locks (table and index) until the chunk's savepoint is
+rolled back, out of the server's one table of locks, which the application shares."""
+
+_NAMED = 10
+"Tables of public that are named where nothing records its migrations."
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """What some schemas record, alike: "app.name" in the order in which it was applied."""
+
+    schemas: tuple[str, ...]
+    applied: tuple[str, ...]
+
+
+class MigrationFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is expected (None: nobody was asked) and what the database records.
+
+    ``schemas`` are all but the system's; ``unreadable`` maps those whose records ``reader`` may
+    not see to the reason. ``tenants`` are the tenant table's rows, None if there is none, or if
+    ``tenants_unreadable`` says why they cannot be seen. ``public_tables`` are some names of tables
+    beside a missing ``django_migrations``.
+    """
+
+    database: str
+    reader: str
+    expected: Expected | None
+    schemas: tuple[str, ...]
+    recorded: tuple[Recorded, ...]
+    tenants: tuple[str, ...] | None
+    tenants_unreadable: str = ""
+    unreadable: dict[str, str] = msgspec.field(default_factory=dict)
+    public_tables: tuple[str, ...] = ()
+
+    @property
+    def recording(self) -> frozenset[str]:
+        """The schemas whose records were read."""
+        return frozenset(schema for group in self.recorded for schema in group.schemas)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of the application is there yet."""
+        there = self.recorded or self.unreadable or self.public_tables
+        return not there and self.tenants is None and not self.tenants_unreadable
+
+
+class _Table(NamedTuple):
+    """A schema and its ``django_migrations``: ``quoted`` is None where there is none."""
+
+    schema: str
+    quoted: str | None
+    usage: bool
+    select: bool
+    columns: bool
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be read: "" if it can."""
+        if not self.usage:
+            return "no privilege USAGE on the schema"
+        if not self.select:
+            return "no privilege SELECT on the table"
+        return "" if self.columns else "the table is not Django's: it has no id, app and name"
+
+
+# Quoted by the server itself, and only where it is an identifier.
+_TABLES = """
+SELECT n.nspname::pg_catalog.text, pg_catalog.format('%%I.%%I', n.nspname, c.relname),
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
+       COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false),
+       3 = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attname IN ('id', 'app', 'name'))
+FROM pg_catalog.pg_namespace n
+LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = %(table)s
+     AND c.relkind IN ('r', 'p')
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY n.nspname"""
+
+_TENANT_TABLE = """
+SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname),
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+       AND pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+       (SELECT pg_catalog.quote_ident(a.attname) FROM pg_catalog.pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attname = %(column)s)
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relname = %(table)s AND c.relkind IN ('r', 'p')"""
+
+# Views and extensions' own tables do not make a database half-migrated.
+_PUBLIC_TABLES = """
+SELECT c.relname::pg_catalog.text
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p') AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'
+    AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
+ORDER BY 1 LIMIT %(limit)s"""
+
+_WHERE = "SELECT pg_catalog.current_database()::pg_catalog.text, CURRENT_USER::pg_catalog.text"
+
+# A hash of what each schema records; whoever has the same hash has the same content. Not md5,
+# which a server in FIPS mode refuses.
+_DIGEST = """
+SELECT {index}, pg_catalog.count(*), pg_catalog.hashtextextended(pg_catalog.string_agg(
+    pg_catalog.format('%s.%s', m.app, m.name), E'\\n' ORDER BY m.id), 0) FROM {table} m"""
+_CONTENT = """
+SELECT {index}, pg_catalog.array_agg(
+    pg_catalog.format('%s.%s', m.app, m.name) ORDER BY m.id) FROM {table} m"""
+
+
+def read(cursor: Any, requirements: Requirements, expected: Expected | None) -> MigrationFacts:
+    """Read the facts; ``cursor`` is in a read-only transaction with search_path pg_catalog.
+
+    Raises FactUnavailable if a schema goes away meanwhile.
+    """
+    needs = requirements.migrations
+    database, reader = cursor.execute(_WHERE).fetchone()
+    rows = cursor.execute(_TABLES, {"table": needs.table}).fetchall()
+    tables = [_Table(*row) for row in rows]
+    having = [table for table in tables if table.quoted is not None]
+    readable = [table for table in having if not table.problem]
+    tenants, why = _tenants(cursor, needs)
+    return MigrationFacts(
+        database=database,
+        reader=reader,
+        expected=expected,
+        schemas=tuple(table.schema for table in tables),
+        recorded=_recorded(cursor, readable),
+        tenants=tenants,
+        tenants_unreadable=why,
+        unreadable={table.schema: table.problem for table in having if table.problem},
+        public_tables=_public_tables(cursor, needs, having),
+    )
+
+
+def _public_tables(cursor: Any, needs: MigrationNeeds, having: Sequence[_Table]) -> tuple[str, ...]:
+    if any(table.schema == needs.tenant_schema for table in having):
+        return ()  # it is not empty, and listing a large catalog is not free
+    asked = {"schema": needs.tenant_schema, "limit": _NAMED}
+    return tuple(name for (name,) in cursor.execute(_PUBLIC_TABLES, asked))
+
+
+def _tenants(cursor: Any, needs: MigrationNeeds) -> tuple[tuple[str, ...] | None, str]:
+    """Return the tenants, or None and why they cannot be seen ("": there is no such table)."""
+    asked = {
+        "schema": needs.tenant_schema,
+        "table": needs.tenant_table,
+        "column": needs.tenant_column,
+    }
+    found = cursor.execute(_TENANT_TABLE, asked).fetchone()
+    if found is None:
+        return None, ""
+    table, may, column = found
+    if column is None:
+        return None, f"the table has no column {needs.tenant_column}"
+    if not may:
+        return None, "no privilege SELECT on the table"
+    rows = cursor.execute(f"SELECT {column} FROM {table} ORDER BY 1".encode())  # noqa: S608 - quoted
+    return tuple(name for (name,) in rows if name), ""
+
+
+def _recorded(cursor: Any, tables: Sequence[_Table]) -> tuple[Recorded, ...]:
+    """Group the schemas by what they record, and read each group's content once."""
+    if not tables:
+        return ()
+    cursor.execute("SAVEPOINT costmgmt_migrations")
+    groups: dict[tuple[int, int | None], list[int]] = {}
+    for index, count, digest in _each(cursor, _DIGEST, tables, range(len(tables))):
+        groups.setdefault((count, digest), []).append(index)
+    firsts = [members[0] for members in groups.values()]
+    contents = dict(_each(cursor, _CONTENT, tables, firsts))
+    return tuple(
+        Recorded(
+            schemas=tuple(tables[index].schema for index in members),
+            applied=tuple(contents[members[0]] or ()),
+        )
+        for members in groups.values()
+    )
+
+
+def _each(
+    cursor: Any, query: str, tables: Sequence[_Table], indexes: Iterable[int]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the query's one row of each table, many tables to a statement."""
+    wanted = list(indexes)
+    for start in range(0, len(wanted), CHUNK):
+        chunk = wanted[start : start + CHUNK]
+        parts = [query.format(index=i, table=tables[i].quoted) for i in chunk]
+        yield from _fetched(cursor, "\nUNION ALL".join(parts))
+        # Gives the locks back; the snapshot stays.
+        cursor.execute("ROLLBACK TO SAVEPOINT costmgmt_migrations")
+
+
+def _fetched(cursor: Any, statement: str) -> list[tuple[Any, ...]]:
+    try:
+        rows: list[tuple[Any, ...]] = cursor.execute(statement.encode()).fetchall()
+    except Exception as error:
+        if (sqlstate := getattr(error, "sqlstate", None)) is None:
+            raise
+        raise FactUnavailable(
+            f"the recorded migrations could not be read (SQLSTATE {sqlstate}): a schema was"
+            " dropped, locked or changed while they were read.",
+            hint="Run again when no tenant is being created, migrated or removed.",
+        ) from None
+    return rows
