@@ -43,8 +43,8 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
     ``look`` reads the catalog by a cursor in ``database`` and says what to do; ``fresh`` is what
     to do where that database does not exist yet. ``after`` names the steps that must not have been
-    refused. ``shared``: what it looks at is seen
-    from every database. ``blocks`` is False if the application can live with a refusal.
+    refused. ``shared``: what it looks at is seen from every database. ``blocks`` is False if the
+    application can live with a refusal.
     """
 
     name: str

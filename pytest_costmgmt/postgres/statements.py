@@ -94,10 +94,13 @@ def locked(connection: Connection[Any], *, wait: float = LOCK_WAIT) -> Iterator[
     """
     import psycopg  # noqa: PLC0415 - heavy
 
+    # Under a stricter default, what another run did while we waited would not be seen.
+    connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+    wait_ms = max(1, int(wait * 1000))  # 0 would be no limit
     with connection.transaction(), connection.cursor() as cursor:
         # Named last, pg_temp cannot shadow a catalog; with pg_catalog first nothing else can.
         cursor.execute(
-            f"SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = {wait:.0f}000;"
+            f"SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = {wait_ms};"
             " SET LOCAL statement_timeout = 0;"
             " SET LOCAL idle_in_transaction_session_timeout = 0".encode()
         )
