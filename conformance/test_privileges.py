@@ -18,7 +18,7 @@ from pytest_costmgmt.requirements.model import Requirements
         "Every tenant is a schema, which koku creates while it runs; without CREATE on the"
         " database the first customer's data has nowhere to go."
     ),
-    reference="koku api/iam/models.py (Tenant, django-tenants); koku migration template0",
+    reference="koku api/iam/models.py (Tenant); db_functions/clone_schema.sql (CREATE SCHEMA)",
     after=("CM-CON-002",),
 )
 def test_create_on_database(costmgmt_catalog: Catalog) -> None:
@@ -54,8 +54,11 @@ def test_create_on_public(costmgmt_catalog: Catalog) -> None:
     level=SHOULD,
     effect=READ_ONLY,
     since="1.0",
-    rationale="Summaries and administrators' repairs stage their rows in temporary tables.",
-    reference="koku masu/database (SQL templates); PostgreSQL's documentation, GRANT TEMPORARY",
+    rationale=(
+        "Every new database grants it to PUBLIC, so software takes it for granted; a hardening that"
+        " revokes what PUBLIC has takes it away, and the first query that needs it fails."
+    ),
+    reference="PostgreSQL's documentation, Privileges: TEMPORARY is a default privilege of PUBLIC",
     after=("CM-CON-002",),
 )
 def test_temporary_tables(costmgmt_catalog: Catalog) -> None:
@@ -74,7 +77,7 @@ def test_temporary_tables(costmgmt_catalog: Catalog) -> None:
         "Partitions are kept by triggers, and tenants cloned by functions, that migrations write in"
         " plpgsql."
     ),
-    reference="koku db_functions (clone_schema, partition triggers)",
+    reference="koku db_functions/clone_schema.sql, partitioned_manage_trigger.sql",
     after=("CM-CON-002",),
 )
 def test_language(costmgmt_catalog: Catalog) -> None:

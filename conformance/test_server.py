@@ -85,7 +85,7 @@ def test_time_zone(
     require(
         judge.time_zone(
             costmgmt_catalog.server,
-            costmgmt_access.settings,
+            session.values(costmgmt_access),
             costmgmt_requirements,
             costmgmt_context,
         )
@@ -101,12 +101,12 @@ def test_time_zone(
         "koku compares timestamps of its own clock with those of the database (expiry of manifests,"
         " workers' heartbeats): a clock that is wrong starts work twice or never."
     ),
-    reference="koku masu/database/report_manifest_db_accessor.py; koku/settings.py (USE_TZ)",
+    reference="koku/settings.py (USE_TZ); masu/database/report_manifest_db_accessor.py",
     after=("CM-CON-002",),
 )
 def test_clock(costmgmt_access: AccessFacts) -> None:
     """The server's clock SHOULD agree with this machine's within five seconds."""
-    require(judge.clock(costmgmt_access.clock_skew_seconds))
+    require(judge.clock(costmgmt_access.session))
 
 
 @check(
@@ -214,7 +214,7 @@ def test_preloaded_libraries(
         " application: read-only by default, another search_path, a statement_timeout shorter than"
         " the creation of a tenant's schema (86 to 106 s) break it far from their cause."
     ),
-    reference="koku api/iam (tenant schemas are cloned); PostgreSQL's documentation, ALTER ROLE",
+    reference="koku db_functions/clone_schema.sql; PostgreSQL's documentation, ALTER ROLE",
     after=("CM-CON-002",),
 )
 def test_session_settings(
@@ -223,7 +223,7 @@ def test_session_settings(
     """No setting of role, database or server MUST break the application's sessions."""
     require(
         session.session_settings(
-            costmgmt_catalog.server, costmgmt_access.settings, costmgmt_context
+            costmgmt_catalog.server, session.values(costmgmt_access), costmgmt_context
         )
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pytest_costmgmt.facts.access import Session
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.server import PRELOAD_WITNESS, EventTrigger, ServerFacts
 from pytest_costmgmt.facts.support_table import END_OF_LIFE, TAKEN, end_of_life
@@ -20,7 +21,7 @@ from pytest_costmgmt.judge.used import (
 from pytest_costmgmt.requirements.model import Requirements
 
 LARGEST_SKEW = 5.0
-"Seconds. The measurement itself takes part of one."
+"Seconds."
 
 _UTC = frozenset({"utc", "etc/utc", "uct", "etc/uct", "universal", "etc/universal", "zulu"}) | {
     "etc/zulu",
@@ -105,7 +106,8 @@ def time_zone(
     what = "TimeZone of the application's sessions"
     if zone is None:
         unseen = Unverified(
-            what="the application's session did not tell its time zone",
+            what="the application's session did not tell its time zone (PGTZ in this machine's"
+            " environment hides it)",
             who="the application's role",
             how="SHOW TimeZone;",
         )
@@ -138,18 +140,19 @@ def _zone_finding(server: ServerFacts, zone: str, needed: str, context: Context)
     )
 
 
-def clock(skew: float | None) -> Judgement:
-    """Judge how far the server's clock is from ours; ``skew`` is in seconds."""
+def clock(session: Session | None) -> Judgement:
+    """Judge how far the server's clock is from this machine's."""
     what = "the server's clock against this machine's"
-    if skew is None:
+    if session is None:
         unseen = Unverified(
             what="the server's clock was not read",
             who="any role",
             how="SELECT pg_catalog.clock_timestamp();",
         )
         return judgement([what], unverified=[unseen])
+    skew = session.clock_skew
     findings = []
-    if abs(skew) > LARGEST_SKEW:
+    if abs(skew) - session.clock_uncertainty > LARGEST_SKEW:
         findings.append(
             Finding(
                 summary=f"the server's clock and this machine's differ by {abs(skew):.1f} s",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from pytest_costmgmt.facts.access import AccessFacts
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.server import AppliedSetting, ServerFacts
 from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement
@@ -126,6 +127,20 @@ RULES: Mapping[str, Rule] = {
     "idle_in_transaction_session_timeout": Rule("0 or at least 60 s", "0", _at_least(60, _IDLE)),
     "idle_session_timeout": Rule("0 or at least 60 s", "0", _at_least(60, _IDLE)),
 }
+
+
+def values(access: AccessFacts) -> dict[str, str]:
+    """Return what a fresh session of the application's role has, each value with its unit.
+
+    What this machine's environment set (PGTZ, PGDATESTYLE) is left out: it is not the server's.
+    """
+    if access.session is None:
+        return {}
+    return {
+        name: setting.value + setting.unit
+        for name, setting in access.session.settings.items()
+        if setting.source != "client"
+    }
 
 
 def session_settings(
