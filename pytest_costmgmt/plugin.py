@@ -84,10 +84,23 @@ def pytest_cmdline_main(
     if decided.problem and not decided.suite:
         raise pytest.UsageError(decided.problem)
     if not decided.suite:
-        return (yield)
+        status = yield
+        if decided.told:
+            _say_no_verdict(config)
+        return status
     from pytest_costmgmt.engine import entry  # noqa: PLC0415 - only when the suite runs
 
     return (yield from entry.guarded(config, decided.problem))
+
+
+def _say_no_verdict(config: pytest.Config) -> None:
+    """A run that named a target but ran the user's tests must not pass for a judgement."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    line = "costmgmt: no conformance verdict: user tests"
+    if reporter is None:
+        print(line)  # noqa: T201 - there is no reporter (-p no:terminal)
+    else:
+        reporter.write_line(line)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -22,12 +22,13 @@ NOTHING_RUNS = {
 class Activation(NamedTuple):
     """What this pytest run is to us.
 
-    ``suite``: the conformance suite runs. ``fixtures``: a target was named for the user's own
-    tests. ``problem`` is the usage error, told when the session would start.
+    ``suite``: the conformance suite runs. ``told``: a target was named for the user's own tests,
+    so that the run must say that it judged nothing. ``problem`` is the usage error, told when the
+    session would start.
     """
 
     suite: bool = False
-    fixtures: bool = False
+    told: bool = False
     problem: str = ""
 
 
@@ -49,7 +50,7 @@ def decide(
                 problem="--costmgmt stands in addopts or PYTEST_ADDOPTS, from where it never"
                 " starts the suite: write it on the command line."
             )
-        return Activation(fixtures=any(getattr(effective, o.key, None) for o in OPTIONS))
+        return Activation()
     if started and paths:
         where = "" if paths_typed else " (from addopts or PYTEST_ADDOPTS)"
         return Activation(
@@ -65,7 +66,7 @@ def decide(
                 f" PYTEST_ADDOPTS give a path: {paths[0]}. Take the path out, or use"
                 " `costmgmt check`.",
             )
-        return Activation(fixtures=True)
+        return Activation(told=True)
     for attribute, flag in NOTHING_RUNS.items():
         if getattr(effective, attribute, False):
             return Activation(

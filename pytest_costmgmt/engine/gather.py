@@ -1,0 +1,126 @@
+"""Gather all facts of a server: one root-cause probe first, then each family by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from pytest_costmgmt.engine.shared import Means
+from pytest_costmgmt.errors import CostMgmtError
+from pytest_costmgmt.facts import access, catalog, credentials, migrations, usability
+from pytest_costmgmt.facts import used_privileges as used
+from pytest_costmgmt.facts.context import Context
+from pytest_costmgmt.facts.gathered import Facts
+from pytest_costmgmt.postgres.connect import connect, read_only
+from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.requirements.model import Requirements
+from pytest_costmgmt.servers import Server
+from pytest_costmgmt.settings import Settings, environment
+
+Fact = TypeVar("Fact")
+
+STATEMENT_TIMEOUT = 30.0
+"Seconds that one question to the catalogs may take."
+
+
+class Gathering:
+    """One reading of a server; ``errors`` says by family what could not be read, and why."""
+
+    def __init__(
+        self,
+        server: Server,
+        requirements: Requirements,
+        context: Context,
+        means: Means,
+        settings: Settings,
+    ) -> None:
+        self.server, self.requirements, self.context = server, requirements, context
+        self.means, self.settings = means, settings
+        self.errors: dict[str, str] = {}
+        self._open: dict[str, Any] = {}
+        self._stack = contextlib.ExitStack()
+
+    def everything(self) -> Facts:
+        """Return all facts. If the first connection fails, nothing else is tried."""
+        with self._stack:
+            seen = self._read("access", self._access)
+            facts = Facts(access=seen, errors=self.errors)
+            if seen is None or not seen.reach.accepted:
+                return facts
+            return msgspec.structs.replace(
+                facts,
+                catalog=self._read("catalog", self._catalog),
+                usability=self._read("usability", self._usability),
+                migrations=self._read("migrations", self._migrations),
+                credentials=self._read("credentials", self._credentials),
+            )
+
+    def _read(self, family: str, read: Callable[[], Fact]) -> Fact | None:
+        try:
+            return read()
+        except CostMgmtError as error:
+            self.errors[family] = str(error)
+            return None
+
+    def _connection(self, login: Login) -> Any:
+        """Return the one connection of this reading for ``login``'s role."""
+        if login.role not in self._open:
+            opened = connect(login, deadline=self.settings.connect_timeout)
+            self._open[login.role] = self._stack.enter_context(contextlib.closing(opened))
+        return self._open[login.role]
+
+    def _seeing(self) -> Any:
+        """Return a connection of the login that sees most, to the application's database."""
+        application, administrator = self.server.application, self.server.administrator
+        most = application if administrator is None else administrator.on(application.database)
+        return self._connection(most)
+
+    def _access(self) -> access.AccessFacts:
+        return access.collect(
+            self.server, self.requirements, self.context, deadline=self.settings.connect_timeout
+        )
+
+    def _catalog(self) -> catalog.Catalog:
+        snapshot = catalog.read(
+            self._seeing(), self.requirements, self.context, timeout=STATEMENT_TIMEOUT
+        )
+        if not self.context.writable:
+            return snapshot
+        tried = used.use(
+            self.server.application,
+            run_id=self.context.run_id,
+            deadline=self.settings.connect_timeout,
+        )
+        return snapshot.with_used(tried)
+
+    def _usability(self) -> usability.UsabilityFacts:
+        application = self._connection(self.server.application)
+        return usability.use(application, self.requirements, timeout=STATEMENT_TIMEOUT)
+
+    def _migrations(self) -> migrations.MigrationFacts:
+        expected = self._expected()
+        with read_only(self._seeing(), timeout=STATEMENT_TIMEOUT) as cursor:
+            return migrations.read(cursor, self.requirements, expected)
+
+    def _expected(self) -> migrations.Expected | None:
+        """Return the expected migrations, asked of the application or of its manifest."""
+        if self.settings.migrations is not None:
+            return migrations.expected_from_manifest(self.settings.migrations)
+        if not self.means.manage:
+            return None
+        from pytest_costmgmt.initialize.migrations import surroundings  # noqa: PLC0415 - seldom
+
+        with tempfile.TemporaryDirectory(prefix="costmgmt-") as scratch:
+            return migrations.expected_from_application(
+                self.means.manage,
+                surroundings(self.server, self.requirements, Path(scratch)).environment(),
+                deadline=min(60.0, self.means.migrate_timeout),
+            )
+
+    def _credentials(self) -> credentials.CredentialFacts:
+        return credentials.collect(self.server, self.settings, environment())

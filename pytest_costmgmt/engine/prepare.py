@@ -1,0 +1,144 @@
+"""Before the run, once, in the controller: make or reach the server, fill it, read its facts."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from pytest_costmgmt.engine.shared import Means, Shared
+from pytest_costmgmt.errors import CostMgmtError
+from pytest_costmgmt.facts.context import Context
+from pytest_costmgmt.facts.gathered import Facts
+from pytest_costmgmt.requirements.model import Requirements
+from pytest_costmgmt.requirements.reader import load
+from pytest_costmgmt.secret import publish
+from pytest_costmgmt.servers import Server
+from pytest_costmgmt.settings import Settings, environment
+
+if TYPE_CHECKING:
+    from pytest_costmgmt.engine.provision import Embedded
+
+Say = Callable[[str], None]
+
+
+class Preparation:
+    """Everything that happens before the first check, and the end of the server.
+
+    Constructing it raises UsageProblem for what the operator wrote wrongly; ``run`` never
+    raises for what the server or the environment did: a failed provisioning is recorded.
+    """
+
+    def __init__(self, settings: Settings, run_id: str, *, say: Say) -> None:
+        self.settings, self.run_id, self.say = settings, run_id, say
+        self.embedded: Embedded | None = None
+        self.kept = ""
+        self.requirements = load(settings.requirements)
+        self.external: Server | None = None
+        if settings.mode == "external":
+            from pytest_costmgmt.servers.external import external_server  # noqa: PLC0415
+
+            self.external = external_server(settings, self.requirements, environment())
+            self.requirements = self.requirements.named(
+                role=self.external.application.role, database=self.external.application.database
+            )
+        else:
+            from pytest_costmgmt.engine.provision import check_manage  # noqa: PLC0415
+
+            check_manage(settings)
+
+    def run(self, *, expected: Sequence[str]) -> Shared:
+        """Return what the checks are given; provisioning's failure is in ``problem``."""
+        shared = Shared(
+            facts=Facts(),
+            means=self._means(),
+            skip=self.settings.skip,
+            expected=tuple(expected),
+            requirements=self.requirements,
+        )
+        try:
+            server = self.external or self._provision()
+        except CostMgmtError as error:
+            return msgspec.structs.replace(shared, problem=str(error))
+        context = self._context(server)
+        publish(self._public_names(server))
+        from pytest_costmgmt.engine import gather  # noqa: PLC0415 - the driver, after usage errors
+
+        with self._timed(f"facts read from {server.label}"):
+            facts = gather.Gathering(
+                server, self.requirements, context, shared.means, self.settings
+            ).everything()
+        return msgspec.structs.replace(shared, facts=facts, server=server, context=context)
+
+    def _provision(self) -> Server:
+        from pytest_costmgmt.engine.provision import Embedded  # noqa: PLC0415 - embedded only
+
+        self.embedded = Embedded(self.settings, self.requirements, self.run_id, say=self.say)
+        return self.embedded.start()
+
+    @contextlib.contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.say(f"{what} in {time.perf_counter() - began:.2f} s")
+
+    def _means(self) -> Means:
+        settings = self.settings
+        manage, example = settings.manage, False
+        if not manage and settings.mode == "embedded":
+            from pytest_costmgmt.initialize.migrations import default_manage  # noqa: PLC0415
+
+            manage, example = default_manage(), True
+        return Means(
+            manage=manage,
+            migrate_timeout=settings.migrate_timeout,
+            connect_timeout=settings.connect_timeout,
+            example=example,
+        )
+
+    def _context(self, server: Server) -> Context:
+        settings = self.settings
+        return Context(
+            mode=server.mode,
+            profile=settings.profile,  # type: ignore[arg-type] - resolved against the choices
+            ours=server.ours,
+            writable=settings.allows("scratch"),
+            role=server.application.role,
+            database=server.application.database,
+            has_administrator=server.administrator is not None,
+            failed_logins=self._failed_logins(server),
+            application=self._application(),
+            run_id=self.run_id,
+            today=datetime.now(timezone.utc).date().isoformat(),
+        )
+
+    def _failed_logins(self, server: Server) -> int | None:
+        if self.settings.failed_logins is not None:
+            return self.settings.failed_logins
+        return None if server.ours else 0
+
+    def _application(self) -> Literal["example", "given", "manifest", ""]:
+        if self.settings.manage:
+            return "given"
+        if self.settings.migrations is not None:
+            return "manifest"
+        return "example" if self.settings.mode == "embedded" else ""
+
+    def _public_names(self, server: Server) -> set[str]:
+        needs, app = self.requirements, server.application
+        names = {app.role, app.database, needs.role.name, needs.database.name}
+        names |= {needs.hive.role, needs.hive.database, *app.where.values()}
+        return names
+
+    def end(self, *, conformant: bool) -> None:
+        """End the server that this run made; keep what the operator asked to keep."""
+        if self.embedded is None:
+            return
+        keep = self.settings.keep == "always" or (
+            self.settings.keep == "on-failure" and not conformant
+        )
+        self.kept = self.embedded.end(keep=keep)
