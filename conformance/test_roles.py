@@ -16,14 +16,13 @@ from pytest_costmgmt.requirements.model import Requirements
     effect=READ_ONLY,
     since="1.0",
     after=("CM-CON-002",),
-    rationale="koku connects as this role (DATABASE_USER), and all that it has belongs to it.",
-    reference="koku/configurator.py (DATABASE_USER)",
+    rationale="api.0039 creates role hive or fails; the application's role may not create roles, so"
+    " it must be there before. The migration swallows refusals: its success proves nothing.",
+    reference="koku/configurator.py (DATABASE_USER); koku api/migrations/0039_create_hive_db.py",
 )
-def test_application_role_may_log_in(
-    costmgmt_catalog: Catalog, costmgmt_requirements: Requirements
-) -> None:
-    """The application's role MUST exist and have LOGIN."""
-    require(judge.login_role(costmgmt_catalog.roles, costmgmt_requirements))
+def test_roles_may_log_in(costmgmt_catalog: Catalog, costmgmt_requirements: Requirements) -> None:
+    """The application's role, and hive's where it is required, MUST exist and have LOGIN."""
+    require(judge.login_roles(costmgmt_catalog.roles, costmgmt_requirements))
 
 
 @check(
@@ -48,7 +47,7 @@ def test_application_has_its_own_database(
     level=MUST,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-001",),
+    after=("CM-CON-002",),
     rationale="Owning the database gives CREATE on it (tenant schemas, trusted extensions) and,"
     " from PostgreSQL 15 on, on schema public. GRANT ALL ON DATABASE does not: migrations then"
     " fail with 'permission denied for schema public'.",
@@ -66,7 +65,7 @@ def test_application_owns_its_database(
     level=MUST,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-001",),
+    after=("CM-CON-002",),
     rationale="A superuser reads every database and runs programs on the server: one SQL injection"
     " would be the server's end. koku needs none of it.",
     reference="koku-onprem's own tests (attributes of role koku); PostgreSQL: Role Attributes",
@@ -81,7 +80,7 @@ def test_no_superuser(costmgmt_catalog: Catalog, costmgmt_requirements: Requirem
     level=MUST,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-001",),
+    after=("CM-CON-002",),
     rationale="CREATEROLE gives, before PostgreSQL 16, every role that is no superuser, those that"
     " run programs included; hive is prepared by the administrator instead.",
     reference="koku-onprem's own tests (role koku lacks CREATEROLE and CREATEDB);"
@@ -99,7 +98,7 @@ def test_no_creation_of_roles_or_databases(
     level=MUST,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-001",),
+    after=("CM-CON-002",),
     rationale="BYPASSRLS makes row level security void, on every table of every database that the"
     " role may read. koku has no use for it.",
     reference="PostgreSQL: Row Security Policies",
@@ -116,7 +115,7 @@ def test_no_bypass_of_row_security(
     level=MUST,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-001",),
+    after=("CM-CON-002",),
     rationale="Who reads the server's files reads every password's verifier and every table; who"
     " runs its programs is the server's account. Either is a superuser by another name.",
     reference="PostgreSQL: Predefined Roles (pg_read_server_files, pg_write_server_files,"
@@ -134,7 +133,7 @@ def test_no_way_to_the_servers_files(
     level=SHOULD,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-001",),
+    after=("CM-CON-002",),
     rationale="REPLICATION lets a role copy the whole server, all databases and verifiers, if"
     " pg_hba.conf has a line for it; and its slots can fill the disk.",
     reference="PostgreSQL: Role Attributes (initiating replication)",
@@ -149,7 +148,7 @@ def test_no_replication(costmgmt_catalog: Catalog, costmgmt_requirements: Requir
     level=MUST,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-001", "CM-ROL-011", "CM-ROL-012"),
+    after=("CM-ROL-001", "CM-ROL-011"),
     rationale="PostgreSQL lets every role into every database unless CONNECT is taken from PUBLIC."
     " koku's migration takes it for its own database only, and only if it is allowed to.",
     reference="koku api/migrations/0039_create_hive_db.py",
@@ -166,7 +165,7 @@ def test_roles_stay_in_their_databases(
     level=SHOULD,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-001",),
+    after=("CM-CON-002",),
     rationale="PostgreSQL lets every role into every database unless CONNECT is taken from PUBLIC;"
     " without hive no migration of koku does that.",
     reference="koku api/migrations/0039_create_hive_db.py (returns early with ONPREM=True)",
@@ -184,23 +183,6 @@ def test_database_is_not_open_to_all(
     effect=READ_ONLY,
     since="1.0",
     after=("CM-CON-002",),
-    rationale="api.0039 creates role hive or fails; the application's role may not create roles, so"
-    " it must be there before. The migration swallows refusals: its success proves nothing.",
-    reference="koku api/migrations/0039_create_hive_db.py",
-)
-def test_hive_role_may_log_in(
-    costmgmt_catalog: Catalog, costmgmt_requirements: Requirements
-) -> None:
-    """Where hive is required, its role MUST exist and have LOGIN."""
-    require(judge.hive_role(costmgmt_catalog.roles, costmgmt_requirements))
-
-
-@check(
-    id="CM-ROL-012",
-    level=MUST,
-    effect=READ_ONLY,
-    since="1.0",
-    after=("CM-CON-002",),
     rationale="The metastore keeps its tables in this database and creates them itself, so it must"
     " own it; api.0039 creates it or fails, and the application's role may not create databases.",
     reference="koku api/migrations/0039_create_hive_db.py",
@@ -213,7 +195,7 @@ def test_hive_owns_its_database(
 
 
 @check(
-    id="CM-ROL-013",
+    id="CM-ROL-012",
     level=MUST,
     effect=READ_ONLY,
     since="1.0",
@@ -228,11 +210,11 @@ def test_hive_is_absent(costmgmt_catalog: Catalog, costmgmt_requirements: Requir
 
 
 @check(
-    id="CM-ROL-014",
+    id="CM-ROL-013",
     level=SHOULD,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-001",),
+    after=("CM-CON-002",),
     rationale="An md5 verifier is as good as the password to whoever reads it (from a dump, say),"
     " and PostgreSQL 18 calls it deprecated. PostgreSQL 13 stores md5 by default.",
     reference="PostgreSQL: Password Authentication; PostgreSQL 18 release notes (md5)",
@@ -245,11 +227,11 @@ def test_passwords_are_stored_as_scram(
 
 
 @check(
-    id="CM-ROL-015",
+    id="CM-ROL-014",
     level=MUST,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-001",),
+    after=("CM-CON-002",),
     rationale="The server takes a password no more once its validity ended, and says only that"
     " authentication failed: it looks like a wrong password.",
     reference="PostgreSQL: ALTER ROLE (VALID UNTIL)",
@@ -262,11 +244,11 @@ def test_passwords_are_valid(
 
 
 @check(
-    id="CM-ROL-016",
+    id="CM-ROL-015",
     level=SHOULD,
     effect=READ_ONLY,
     since="1.0",
-    after=("CM-ROL-015",),
+    after=("CM-ROL-014",),
     rationale="From that moment on every new connection is refused, while those that are open stay:"
     " the application fails piece by piece, and not when anything was changed.",
     reference="PostgreSQL: ALTER ROLE (VALID UNTIL)",

@@ -73,12 +73,18 @@ def server_files(facts: RoleFacts, requirements: Requirements) -> Judgement:
     )
 
 
-def subjects_of(facts: RoleFacts, requirements: Requirements) -> list[Role]:
-    """Return the application's role, and hive's where it is required, as far as they exist."""
+def names_of(requirements: Requirements) -> list[str]:
+    """Return the names of the application's role, and of hive's where it is required."""
     names = [requirements.role.name]
     if requirements.hive.policy == "required":
         names.append(requirements.hive.role)
-    return [role for name in dict.fromkeys(names) if (role := facts.role(name)) is not None]
+    return list(dict.fromkeys(names))
+
+
+def subjects_of(facts: RoleFacts, requirements: Requirements) -> list[Role]:
+    """Return these roles, as far as they exist."""
+    found = (facts.role(name) for name in names_of(requirements))
+    return [role for role in found if role is not None]
 
 
 def _examined(subjects: list[Role]) -> list[str]:

@@ -14,7 +14,7 @@ from pytest_costmgmt.judge.finding import (
     judgement,
     not_supported,
 )
-from pytest_costmgmt.judge.powers import subjects_of
+from pytest_costmgmt.judge.powers import names_of, subjects_of
 from pytest_costmgmt.judge.reach import holds, inherited, revoke
 from pytest_costmgmt.judge.sqltext import ident, literal
 from pytest_costmgmt.requirements.model import Requirements
@@ -24,10 +24,14 @@ EXPIRES_SOON = 30
 "Days before its end in which a password's validity is worth a warning."
 
 
-def login_role(facts: RoleFacts, requirements: Requirements) -> Judgement:
-    """Judge that the application's role exists and may log in."""
-    name = requirements.role.name
-    return judgement([f"role {name}"], _login(facts, name), summary=f"role {name} may log in")
+def login_roles(facts: RoleFacts, requirements: Requirements) -> Judgement:
+    """Judge that the application's role, and hive's where it is required, exist and may log in."""
+    names = names_of(requirements)
+    return judgement(
+        [f"role {name}" for name in names],
+        [finding for name in names for finding in _login(facts, name)],
+        summary=f"{' and '.join(names)} may log in",
+    )
 
 
 def own_database(facts: RoleFacts, requirements: Requirements) -> Judgement:
@@ -125,21 +129,13 @@ def public_entry(facts: RoleFacts, requirements: Requirements) -> Judgement:
     return judgement([f"CONNECT on database {database.name}"], findings, summary="not for PUBLIC")
 
 
-def hive_role(facts: RoleFacts, requirements: Requirements) -> Judgement:
-    """Judge that role hive exists and may log in, where it is required."""
-    hive = requirements.hive
-    if hive.policy != "required":
-        return _hive_forbidden(requirements)
-    return judgement(
-        [f"role {hive.role}"], _login(facts, hive.role), summary=f"role {hive.role} may log in"
-    )
-
-
 def hive_database(facts: RoleFacts, requirements: Requirements) -> Judgement:
     """Judge that database hive exists, is hive's and accepts connections, where it is required."""
     hive = requirements.hive
     if hive.policy != "required":
-        return _hive_forbidden(requirements)
+        return not_supported(
+            f"{requirements.name} forbids hive: CM-ROL-012 judges that it is absent"
+        )
     database = facts.database(hive.database)
     if database is None:
         findings = [_no_database(hive.database, hive.role)]
@@ -156,7 +152,7 @@ def hive_absent(facts: RoleFacts, requirements: Requirements) -> Judgement:
     """Judge that neither role nor database hive exists, where they are forbidden."""
     hive = requirements.hive
     if hive.policy == "required":
-        return not_supported(f"{requirements.name} requires hive: CM-ROL-011 and CM-ROL-012 judge")
+        return not_supported(f"{requirements.name} requires hive: CM-ROL-001 and CM-ROL-011 judge")
     findings = []
     database = facts.database(hive.database)
     if database is not None:
@@ -239,10 +235,6 @@ def expiring(facts: RoleFacts, requirements: Requirements) -> Judgement:
 
 def _sql(text: str, needs: str) -> Fix:
     return Fix(kind="sql", text=text, needs=needs)
-
-
-def _hive_forbidden(requirements: Requirements) -> Judgement:
-    return not_supported(f"{requirements.name} forbids hive: CM-ROL-013 judges that it is absent")
 
 
 def _login(facts: RoleFacts, name: str) -> Iterator[Finding]:
