@@ -1,0 +1,140 @@
+"""Authentication: who offers nothing is not let in, nor a wrong password, and SCRAM is used."""
+
+from __future__ import annotations
+
+from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.facts.access import AccessFacts
+from pytest_costmgmt.judge.finding import (
+    Finding,
+    Fix,
+    Judgement,
+    Unverified,
+    judgement,
+    not_supported,
+)
+from pytest_costmgmt.judge.sqltext import ident
+from pytest_costmgmt.postgres.attempt import Attempt
+
+PASSWORDLESS = frozenset({"cert", "gss", "sspi", "peer", "ident", "none-asked", "trust"})
+"Methods by which a login gives no password."
+
+
+def unseen(what: str, *, who: str, how: str) -> Judgement:
+    """Return the Judgement that this login may not see it."""
+    return judgement((), unverified=[Unverified(what=what, who=who, how=how)])
+
+
+def trust(facts: AccessFacts) -> Judgement:
+    """Judge that nobody is let in who offers nothing."""
+    own = facts.application
+    if not facts.without:
+        return judgement(
+            [f"login of role {own.role}"], summary=f"the login is proved by {own.method}"
+        )
+    findings, unverified, asked = [], [], []
+    for seen in facts.without:
+        if seen.outcome == "failed":
+            raise FactUnavailable(f"a login that offers nothing: {seen.message}", hint=seen.hint)
+        method = _bare_method(seen, facts)
+        asked.append(f"role {seen.role} on database {seen.database}, offering nothing")
+        if method == "trust":
+            findings.append(_trusted(seen, facts))
+        elif method == "none-asked":
+            unverified.append(
+                Unverified(
+                    what=f"whether role {seen.role} is trusted or identified without a password",
+                    who="a superuser",
+                    how="give --costmgmt-admin-dsn, or look at pg_hba.conf",
+                )
+            )
+    return judgement(
+        asked, findings, unverified=unverified, summary="who offers nothing is not let in"
+    )
+
+
+def _bare_method(seen: Attempt, facts: AccessFacts) -> str:
+    """Return what let the login in, from pg_hba.conf where the server does not say it."""
+    if not seen.accepted:
+        return "refused"
+    local = facts.session is not None and facts.session.local
+    if seen.method != "none-asked" or not local or not facts.local_methods:
+        return seen.method
+    if "trust" not in facts.local_methods:
+        return "peer"
+    return "trust" if set(facts.local_methods) == {"trust"} else "none-asked"
+
+
+def _trusted(seen: Attempt, facts: AccessFacts) -> Finding:
+    local = facts.session is not None and facts.session.local
+    return Finding(
+        summary=f"anybody can be role {seen.role} on database {seen.database}: no password asked",
+        expected="a login that offers nothing is refused",
+        found="it was let in (method trust in pg_hba.conf)",
+        fix=Fix(
+            kind="shell",
+            text="# Every role must have a password first, or is locked out. As the server's account:\n"
+            "hba=$(psql -X -At -d postgres -c 'SHOW hba_file')\n"
+            f"sed -i.before -E '/^[[:space:]]*{'local' if local else 'host'}/"
+            's/[[:space:]]trust([[:space:]]|$)/ scram-sha-256\\1/\' "$hba"\n'
+            "psql -X -d postgres -c 'SELECT pg_catalog.pg_reload_conf()'",
+            needs="an administrator of the server's files",
+        ),
+    )
+
+
+def scram(facts: AccessFacts) -> Judgement:
+    """Judge that passwords are proved by SCRAM, so that no listener can replay them."""
+    seen = facts.application
+    examined = [f"method of role {seen.role}'s login"]
+    if seen.method in PASSWORDLESS:
+        return not_supported(f"the login asks for no password (method {seen.method})")
+    if not facts.method_provable:
+        return unseen(
+            "by which method the server asks for the password",
+            who="a client with libpq 16 or newer",
+            how="install psycopg with its binary extra, which brings one",
+        )
+    if seen.method == "scram-sha-256":
+        return judgement(examined, summary="SCRAM-SHA-256, proved by require_auth")
+    role = ident(seen.role)
+    found = Finding(
+        summary=f"role {seen.role}'s password is asked for by {seen.method}",
+        expected="scram-sha-256",
+        found=f"{seen.method}{'' if seen.encrypted else ', over a connection without TLS'}",
+        fix=Fix(
+            kind="sql",
+            text="ALTER SYSTEM SET password_encryption = 'scram-sha-256';\n"
+            "SELECT pg_catalog.pg_reload_conf();\n"
+            f"-- Enter the same password again; it is then stored as a SCRAM verifier.\n"
+            f"\\password {role}\n"
+            "-- Then replace md5 and password by scram-sha-256 in pg_hba.conf and reload again.",
+            needs="superuser",
+            database="postgres",
+        ),
+    )
+    return judgement(examined, [found])
+
+
+def wrong_password(facts: AccessFacts) -> Judgement:
+    """Judge that a wrong password is refused, between two logins that are not."""
+    seen, own = facts.wrong, facts.application
+    if own.method in PASSWORDLESS - {"trust"}:
+        return not_supported(f"the login asks for no password (method {own.method})")
+    if seen is None:
+        return unseen(
+            "whether a wrong password is refused",
+            who="who may cause a failed login on this server",
+            how="--costmgmt-failed-logins=1 tries one",
+        )
+    if seen.outcome == "failed":
+        raise FactUnavailable(f"a wrong password was tried: {seen.message}", hint=seen.hint)
+    if facts.again is None or not facts.again.accepted:
+        last = "nothing" if facts.again is None else facts.again.message
+        raise FactUnavailable(
+            f"the login of role {seen.role} worked, but not again after a wrong password: {last}",
+            hint="If the server locks roles out after failed logins, unlock it; then run again.",
+        )
+    examined = [f"login of role {seen.role} with a random password"]
+    if not seen.accepted:
+        return judgement(examined, summary=f"a wrong password is refused ({seen.sqlstate})")
+    return judgement(examined, [_trusted(seen, facts)])
