@@ -26,27 +26,18 @@ def verifier(connection: Connection[Any], role: str, password: Secret) -> str:
     ).decode()
 
 
-def read_or_create(path: Path) -> tuple[Secret, bool]:
-    """Return the password in the file ``path``, and whether it was generated and written just now.
+def create_password_file(path: Path) -> bool:
+    """Write a generated password into ``path`` unless it exists; say whether it was written.
 
     A new file has mode 0600 and is complete or absent; two runs at once agree on one password.
     """
     __tracebackhide__ = True
     try:
-        created = False
-        if not path.exists():
-            created = _write_once(path, Secret.generate())
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise UsageProblem(f"The password file {path.name} cannot be used: {why}.") from None
-    password = Secret(text.removesuffix("\n").removesuffix("\r"))
-    if not password:
+        return not path.exists() and _write_once(path, Secret.generate())
+    except OSError as error:
         raise UsageProblem(
-            f"The password file {path.name} is empty: write the password into it, or remove it and"
-            " a new password is generated."
-        )
-    return password, created
+            f"The password file {path.name} does not exist and cannot be made: {error.strerror}."
+        ) from None
 
 
 def _write_once(path: Path, password: Secret) -> bool:
