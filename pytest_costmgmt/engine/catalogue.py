@@ -92,23 +92,33 @@ def declared(module: ModuleType) -> list[tuple[Check, str]]:
 
 def generate() -> bytes:
     """Return the content that ``catalogue.json`` must have; raises ValueError for a bad one."""
-    checks = [check for path in module_files() for check, _ in declared(load_module(path))]
-    _refuse(checks)
+    found = [check for path in module_files() for check, _ in declared(load_module(path))]
+    _refuse(found)
     catalogue = Catalogue(
-        api_version="costmgmt.catalogue/v1", kind="Catalogue", checks=tuple(checks)
+        api_version="costmgmt.catalogue/v1", kind="Catalogue", checks=_sorted(found)
     )
     encoded = msgspec.json.encode(catalogue)
     return msgspec.json.format(encoded, indent=2) + b"\n"
 
 
 def _refuse(checks: Sequence[Check]) -> None:
-    seen: set[str] = set()
+    ids = [check.id for check in checks]
     for check in checks:
-        if check.id in seen:
+        if ids.count(check.id) > 1:
             raise ValueError(f"{check.id} is declared twice; ids are never reused")
-        for dependency in check.after:
-            if dependency not in seen:
-                raise ValueError(f"{check.id} depends on {dependency}, which does not run before")
+        if unknown := set(check.after) - set(ids):
+            raise ValueError(f"{check.id} depends on {unknown.pop()}, which is no check")
         if not check.title or not check.rationale or not check.reference:
             raise ValueError(f"{check.id} lacks a title, a rationale or a reference")
-        seen.add(check.id)
+
+
+def _sorted(checks: Sequence[Check]) -> tuple[Check, ...]:
+    """Return the checks as they are declared, but each after those that it depends on."""
+    rest, done = list(checks), dict[str, Check]()
+    while rest:
+        ready = next((c for c in rest if set(c.after) <= set(done)), None)
+        if ready is None:
+            raise ValueError(f"{rest[0].id} depends on itself, by way of {rest[0].after}")
+        done[ready.id] = ready
+        rest.remove(ready)
+    return tuple(done.values())

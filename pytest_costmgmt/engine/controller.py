@@ -146,6 +146,7 @@ class Controller:
         try:
             return (yield)
         finally:
+            session.testscollected += 1  # the verdict's own item, for pytest's percentage
             self._report_verdict()
 
     def _report_verdict(self) -> None:

@@ -66,8 +66,13 @@ def weakens(controller: Controller) -> tuple[str, ...]:
     return tuple(told)
 
 
-# Plugins that we know to leave outcomes alone.
-_HARMLESS = frozenset({"pytest-xdist", "pytest-order", "allure-pytest", "pytest-costmgmt"})
+# Plugins that we know to leave outcomes alone: what we build on, and what it brings.
+_HARMLESS = frozenset(
+    {
+        "pytest-costmgmt", "pytest-xdist", "pytest-order", "allure-pytest", "platformdirs",
+        "hypothesis",
+    }
+)  # fmt: skip
 
 
 def foreign_plugins(config: pytest.Config) -> list[str]:

@@ -82,7 +82,7 @@ def table(controller: Controller, reporter: Any) -> None:
         reporter.write(f"{group:<16}")
         for outcome, total in totals.items():
             reporter.write(f"{total} {outcome}  ", **_COLOURS[outcome])
-        reporter.write_line("")
+        reporter._tw.line()  # noqa: SLF001 - write_line() would first end a line of its own
     for line in _remarks(controller):
         reporter.write_line(redact(line))
 
