@@ -72,7 +72,7 @@ def _trusted(seen: Attempt, facts: AccessFacts) -> Finding:
         found="it was let in (method trust in pg_hba.conf)",
         fix=Fix(
             kind="shell",
-            text="# Every role must have a password first, or is locked out. As the server's account:\n"
+            text="# As the server's account, and not before every role has a password:\n"
             "hba=$(psql -X -At -d postgres -c 'SHOW hba_file')\n"
             f"sed -i.before -E '/^[[:space:]]*{'local' if local else 'host'}/"
             's/[[:space:]]trust([[:space:]]|$)/ scram-sha-256\\1/\' "$hba"\n'

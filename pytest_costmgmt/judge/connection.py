@@ -119,7 +119,7 @@ def _read_only(session: Session, label: str) -> Iterator[Finding]:
             fix=Fix(
                 kind="values",
                 text=f"# {label} is a replica. Name its primary instead; the replica knows it:\n"
-                "# SELECT sender_host, sender_port FROM pg_stat_wal_receiver;",
+                "# psql -c 'TABLE pg_stat_wal_receiver' there: sender_host, sender_port",
                 needs="whoever chose the target",
             ),
         )

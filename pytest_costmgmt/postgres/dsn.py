@@ -53,6 +53,8 @@ def parse_login(
             " configuration file, where others can read it.",
             hint=f"Take it out and give it by {WAYS}.",
         )
+    if password == "":
+        raise UsageProblem(f"{what} holds an empty password: fill it in or leave it out.")
     for name in sorted(given):
         if name in _SECRETS:
             raise UsageProblem(f"{what} holds the secret {name}: leave it to libpq's files.")
