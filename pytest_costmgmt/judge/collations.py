@@ -11,6 +11,7 @@ from pytest_costmgmt.requirements.model import Requirements
 
 # Before, a database did not record the version of its default collation.
 _RECORDED_SINCE = 15
+_TEMPLATE = "template1"
 
 
 def databases(server: ServerFacts, requirements: Requirements, context: Context) -> Judgement:
@@ -36,12 +37,14 @@ def others(server: ServerFacts, requirements: Requirements, context: Context) ->
     judged = {context.database, requirements.hive.database}
     seen = [v for v in server.collations if v.kind == "collation" or v.name not in judged]
     findings = [
-        _database(v, server, requirements) if v.kind == "database" else _collation(v, context)
+        _database(v, server, requirements)
+        if v.kind == "database"
+        else _collation(v, server, requirements, context)
         for v in seen
         if _differs(v)
     ]
     return judgement(
-        ["template1", "collations that objects use", *(_label(v) for v in seen)],
+        [_TEMPLATE, "collations that objects use", *(_label(v) for v in seen)],
         findings,
         summary=f"{len(seen)} looked at",
     )
@@ -70,10 +73,9 @@ def _finding(version: CollationVersion, fix: Fix) -> Finding:
 def _database(
     version: CollationVersion, server: ServerFacts, requirements: Requirements
 ) -> Finding:
-    name = ident(version.name)
     if version.actual is None:
-        # REFRESH would refuse: only a provider with versions has one to record.
-        return _finding(version, rebuilt(version.name, requirements.role.name, server.encoding))
+        return _finding(version, _without_versions(version, server, requirements))
+    name = ident(version.name)
     return _finding(
         version,
         Fix(
@@ -85,7 +87,32 @@ def _database(
     )
 
 
-def _collation(version: CollationVersion, context: Context) -> Finding:
+def _without_versions(
+    version: CollationVersion, server: ServerFacts, requirements: Requirements
+) -> Fix:
+    """REFRESH refuses: only a provider with versions has one to record."""
+    if version.name != _TEMPLATE:
+        return rebuilt(version.name, requirements.role.name, server.encoding)
+    return Fix(
+        kind="sql",
+        text="""-- What was added to template1 must be added again.
+ALTER DATABASE template1 IS_TEMPLATE false;
+DROP DATABASE template1;
+CREATE DATABASE template1 TEMPLATE template0 IS_TEMPLATE true;""",
+        needs="superuser",
+        database="postgres",
+    )
+
+
+def _collation(
+    version: CollationVersion,
+    server: ServerFacts,
+    requirements: Requirements,
+    context: Context,
+) -> Finding:
+    if version.actual is None:
+        fix = rebuilt(context.database, requirements.role.name, server.encoding)
+        return _finding(version, fix)
     return _finding(
         version,
         Fix(

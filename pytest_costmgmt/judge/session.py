@@ -97,10 +97,10 @@ _TOO_SHORT = "creating a tenant's schema is one statement of some 100 s, and wou
 _LOCKS = "migrations wait for locks of the running application, and would be cancelled"
 _IDLE = "migrations compute between two statements, and would be disconnected"
 
+_READ_ONLY = "default_transaction_read_only"
+
 RULES: Mapping[str, Rule] = {
-    "default_transaction_read_only": Rule(
-        "off", "off", _is("off", "every write is refused (SQLSTATE 25006)")
-    ),
+    _READ_ONLY: Rule("off", "off", _is("off", "every write is refused (SQLSTATE 25006)")),
     "standard_conforming_strings": Rule(
         "on", "on", _is("on", "backslashes in texts change their meaning, and data with it")
     ),
@@ -173,6 +173,9 @@ def _applied(
     name: str, winner: AppliedSetting, bad: list[AppliedSetting], why: str, context: Context
 ) -> Finding:
     resets = "\n".join(f"{_alter(setting, context)} RESET {name};" for setting in bad)
+    if name == _READ_ONLY:
+        # It may reach the administrator's session, too.
+        resets = f"BEGIN READ WRITE;\n{resets}\nCOMMIT;"
     return Finding(
         summary=f"{name} is {winner.value!r} by a setting of {_place(winner, context)}: {why}",
         expected=f"{name}: {RULES[name].expected}",
