@@ -1,0 +1,61 @@
+"""Faults of the application's privileges, judged from catalogs and used."""
+
+from __future__ import annotations
+
+from tests.faults.model import Fault, Sql
+
+SCRATCH = ("--costmgmt-allow", "scratch")
+
+
+def _sql(*statements: str) -> tuple[Sql, ...]:
+    return (Sql(statements=statements),)
+
+
+FAULTS = [
+    Fault(
+        id="prv-no-create-on-database",
+        check="CM-PRV-001",
+        plant=_sql("REVOKE CREATE ON DATABASE {database} FROM {role}, PUBLIC"),
+    ),
+    Fault(
+        id="prv-no-create-on-database-used",
+        check="CM-PRV-001",
+        plant=_sql("REVOKE CREATE ON DATABASE {database} FROM {role}, PUBLIC"),
+        options=SCRATCH,
+    ),
+    Fault(
+        id="prv-no-create-on-public",
+        check="CM-PRV-002",
+        plant=_sql("REVOKE CREATE ON SCHEMA public FROM pg_database_owner, PUBLIC, {role}"),
+    ),
+    Fault(
+        id="prv-no-create-on-public-used",
+        check="CM-PRV-002",
+        plant=_sql("REVOKE CREATE ON SCHEMA public FROM pg_database_owner, PUBLIC, {role}"),
+        options=SCRATCH,
+    ),
+    Fault(
+        id="prv-no-temporary-tables",
+        check="CM-PRV-003",
+        plant=_sql("REVOKE TEMPORARY ON DATABASE {database} FROM {role}, PUBLIC"),
+    ),
+    Fault(
+        id="prv-no-plpgsql",
+        check="CM-PRV-004",
+        plant=_sql("REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC, {role}"),
+    ),
+    Fault(
+        id="prv-no-plpgsql-used",
+        check="CM-PRV-004",
+        plant=_sql("REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC, {role}"),
+        options=SCRATCH,
+    ),
+    Fault(
+        id="prv-restored-as-postgres",
+        check="CM-PRV-005",
+        plant=_sql(
+            "ALTER TABLE public.django_migrations OWNER TO CURRENT_USER",
+            "GRANT ALL ON public.django_migrations TO {role}",
+        ),
+    ),
+]
