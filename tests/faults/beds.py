@@ -14,7 +14,7 @@ import msgspec
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.programs import Programs
 from pytest_costmgmt.servers import Server, embedded
-from tests.faults.harness import Bed
+from tests.faults.harness import Bed, outcomes
 from tests.faults.model import Fault
 
 
@@ -98,6 +98,7 @@ class Beds:
             place.mkdir()
             with self.copy(place) as bed:
                 self._baselines[key] = bed.check(fault)
+                assert "blocked" not in outcomes(self._baselines[key]).values(), self._baselines[key]["said"]
         return self._baselines[key]
 
 
