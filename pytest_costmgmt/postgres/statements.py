@@ -67,6 +67,13 @@ def _compose(statement: Statement, verifier: str) -> Any:
     )
 
 
+def composed(statements: Sequence[Statement], *, between: str) -> Any:
+    """Return several statements without passwords as one."""
+    from psycopg import sql  # noqa: PLC0415 - heavy
+
+    return sql.SQL(between).join([_compose(statement, "") for statement in statements])  # type: ignore[arg-type, unused-ignore]
+
+
 def run(connection: Connection[Any], statements: Sequence[Statement]) -> None:
     """Run each statement; raise StatementFailed, whose text holds no password."""
     __tracebackhide__ = True

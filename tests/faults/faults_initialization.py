@@ -1,0 +1,38 @@
+"""Planted faults of the group initialization."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from pytest_costmgmt.resources import resource
+from tests.faults.model import Fault, Sql
+
+DRIFTING = shlex.join([sys.executable, str(Path(__file__).parent / "data" / "drifting_manage.py")])
+STEADY = shlex.join([sys.executable, str(resource("examples/django-project") / "manage.py")])
+
+PLANT = (Sql(statements=("CREATE TABLE public.costmgmt_drift ()",), who="app"),)
+END = (Sql(statements=("DROP TABLE public.costmgmt_drift",), who="app"),)
+
+FAULTS = (
+    Fault(
+        id="ini-a-migration-command-that-drifts",
+        check="CM-INI-001",
+        plant=PLANT,
+        also=("CM-INI-002",),
+        why_also="two at once drift as one does",
+        fix=END,
+        options=(f"--costmgmt-manage={DRIFTING}",),
+        profile="full",
+    ),
+    Fault(
+        id="ini-everybody-may-connect-again",
+        check="CM-INI-002",
+        plant=(Sql(statements=("GRANT CONNECT ON DATABASE {hive_database} TO PUBLIC",)),),
+        also=("CM-INI-001", "CM-ROL-015"),
+        why_also="a step is undone: once more changes it back, and roles must be kept apart",
+        options=(f"--costmgmt-manage={STEADY}",),
+        profile="full",
+    ),
+)
