@@ -47,10 +47,19 @@ SELECT s.name, s.reset_val, coalesce(s.unit, ''), s.source
 _IDENTIFIER = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()"
 
 _LOCAL_RULES = """
-SELECT DISTINCT r.auth_method
+SELECT coalesce(r.database, '{}'), coalesce(r.user_name, '{}'), r.auth_method
   FROM pg_catalog.pg_hba_file_rules AS r
  WHERE r.type OPERATOR(pg_catalog.=) 'local' AND r.auth_method IS NOT NULL
+ ORDER BY r.line_number
 """
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """A line of pg_hba.conf for the local socket; the first that matches decides."""
+
+    databases: tuple[str, ...]
+    roles: tuple[str, ...]
+    method: str
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -106,7 +115,7 @@ class AccessFacts(msgspec.Struct, frozen=True, kw_only=True):
     is proved by require_auth where libpq can. ``without`` offered nothing at all. ``wrong``
     stands between two accepted logins, ``application`` and ``again``. ``guessed`` tried the
     passwords that hive must not have. ``cross`` are logins into the other role's database.
-    ``local_methods`` is what pg_hba.conf says of the local socket, where that may be read.
+    ``local_rules`` are pg_hba.conf's lines for the local socket, where they may be read.
     """
 
     reach: Reach
@@ -121,7 +130,7 @@ class AccessFacts(msgspec.Struct, frozen=True, kw_only=True):
     cross: tuple[Attempt, ...] = ()
     administrator: Attempt | None = None
     administrator_identifier: str = ""
-    local_methods: tuple[str, ...] = ()
+    local_rules: tuple[Rule, ...] = ()
     method_provable: bool = True
 
 
@@ -208,7 +217,7 @@ class _Tour:
             return msgspec.structs.replace(
                 facts,
                 administrator_identifier=_identifier(connection, self.deadline),
-                local_methods=_local_methods(connection, self.deadline),
+                local_rules=_local_rules(connection, self.deadline),
             )
 
     def others(self, facts: AccessFacts) -> AccessFacts:
@@ -225,8 +234,7 @@ class _Tour:
             wrong = self._try(self.application, "wrong")
             again = self._try(self.application, "own")
             facts = msgspec.structs.replace(facts, wrong=wrong, again=again)
-        known = self.server.hive is not None and self.server.hive.password is not None
-        if self._hive_required() and not known:
+        if self._hive_required() and not (own_hive and own_hive.accepted):
             left = None if budget is None else max(0, budget - 1)
             facts = msgspec.structs.replace(facts, guessed=self._guesses(left))
         return facts
@@ -331,13 +339,14 @@ def _identifier(connection: Any, deadline: float) -> str:
     return "" if row is None else str(row[0])
 
 
-def _local_methods(connection: Any, deadline: float) -> tuple[str, ...]:
-    """Return the methods of pg_hba.conf's lines for the local socket, or () if hidden."""
+def _local_rules(connection: Any, deadline: float) -> tuple[Rule, ...]:
+    """Return pg_hba.conf's lines for the local socket, or () if this login may not see them."""
     try:
         with (
             asking("reading pg_hba.conf's rules"),
             read_only(connection, timeout=deadline) as cursor,
         ):
-            return tuple(sorted(row[0] for row in cursor.execute(_LOCAL_RULES)))
+            cursor.execute(_LOCAL_RULES)
+            return tuple(Rule(tuple(names), tuple(who), method) for names, who, method in cursor)
     except CostMgmtError:
         return ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pytest_costmgmt.errors import FactUnavailable
-from pytest_costmgmt.facts.access import AccessFacts
+from pytest_costmgmt.facts.access import AccessFacts, Rule
 from pytest_costmgmt.judge.finding import (
     Finding,
     Fix,
@@ -57,11 +59,38 @@ def _bare_method(seen: Attempt, facts: AccessFacts) -> str:
     if not seen.accepted:
         return "refused"
     local = facts.session is not None and facts.session.local
-    if seen.method != "none-asked" or not local or not facts.local_methods:
+    if seen.method != "none-asked" or not local:
         return seen.method
-    if "trust" not in facts.local_methods:
-        return "peer"
-    return "trust" if set(facts.local_methods) == {"trust"} else "none-asked"
+    return local_method(facts.local_rules, seen.role, seen.database) or "none-asked"
+
+
+def local_method(rules: Sequence[Rule], role: str, database: str) -> str | None:
+    """Return the method of the first rule that matches, or None if that cannot be told.
+
+    >>> rules = [Rule(("all",), ("postgres",), "peer"), Rule(("all",), ("all",), "trust")]
+    >>> local_method(rules, "postgres", "koku"), local_method(rules, "koku", "koku")
+    ('peer', 'trust')
+    >>> local_method([Rule(("all",), ("+staff",), "trust")], "koku", "koku") is None
+    True
+    """
+    for rule in rules:
+        sides = (
+            _matches(rule.databases, database, same=role),
+            _matches(rule.roles, role, same=None),
+        )
+        if all(sides):
+            return rule.method
+        if False not in sides:
+            return None
+    return None
+
+
+def _matches(names: Sequence[str], name: str, *, same: str | None) -> bool | None:
+    """Say whether a rule's names cover ``name``; None for groups, patterns and included files."""
+    if "all" in names or name in names or (same == name and "sameuser" in names):
+        return True
+    unclear = {"samerole", "samegroup"} if same is not None else set()
+    return None if any(n[:1] in {"+", "/", "@"} or n in unclear for n in names) else False
 
 
 def _trusted(seen: Attempt, facts: AccessFacts) -> Finding:

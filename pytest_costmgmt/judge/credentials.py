@@ -120,7 +120,8 @@ def hive_default(
     if requirements.hive.policy != "required":
         return not_supported(f"{requirements.name} forbids {requirements.hive.role}")
     hive = facts.of("hive")
-    if hive is not None and hive.shape is not None:
+    refused = access.hive is not None and not access.hive.accepted
+    if hive is not None and hive.shape is not None and not (refused and access.guessed):
         found = [_finding(hive, "it is koku's default", "another one")] * hive.shape.forbidden
         return judgement(["password of hive"], found, summary="it is not koku's default")
     if not access.guessed:
