@@ -1,0 +1,88 @@
+"""What the catalogs say of extensions that are not there yet, on a real server."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from psycopg.errors import InsufficientPrivilege
+
+from pytest_costmgmt.judge import extensions as judge
+from pytest_costmgmt.postgres.programs import Programs
+from pytest_costmgmt.servers import embedded
+from tests.server.test_role_facts import Bed
+from tests.server.test_usability import STATEMENTS, TRIGRAMS, UUID, catalog, judged
+
+
+@pytest.fixture(scope="module")
+def instance(programs: Programs) -> Iterator[embedded.Instance]:
+    """Start a server of this module's own."""
+    server = embedded.start(run_id=f"offers-{secrets.token_hex(4)}", programs=programs)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def bed(instance: embedded.Instance) -> Iterator[Bed]:
+    """Make an application's database, before anything is installed."""
+    made = Bed(instance.superuser, instance.programs.bindir / "psql")
+    try:
+        yield made
+    finally:
+        made.drop()
+
+
+def test_an_empty_database_lacks_only_the_administrators_extension(bed: Bed) -> None:
+    """Before an install, what the migrations will create is not missing; what they may not is."""
+    judgements = judged(bed)
+    assert {name for name, one in judgements.items() if one.findings} == {"prepared", STATEMENTS}
+    neutral = {name for name, one in judgements.items() if one.not_supported}
+    assert neutral == {"migrated", "schemas", UUID, TRIGRAMS}
+
+
+def test_trusted_extensions_are_the_owners_to_create(bed: Bed) -> None:
+    """Of the three, pg_stat_statements alone needs a superuser, as the server itself says."""
+    facts = catalog(bed)
+    offered = {one.name: one for one in facts.available}
+    assert set(offered) == {UUID, TRIGRAMS, STATEMENTS}
+    assert [name for name, one in offered.items() if not one.trusted] == [STATEMENTS]
+    assert facts.role_creates is True
+    assert catalog(bed, bed.application) == facts
+
+
+def test_the_owner_can_do_what_the_judge_says(bed: Bed) -> None:
+    """The application's login creates what was judged installable, and may not the rest."""
+    login = bed.application
+    with bed.connected(login) as connection:
+        connection.execute(f'CREATE EXTENSION "{UUID}" SCHEMA public'.encode())
+        connection.execute(f"CREATE EXTENSION {TRIGRAMS} SCHEMA public".encode())
+        with pytest.raises(InsufficientPrivilege):
+            connection.execute(f"CREATE EXTENSION {STATEMENTS} SCHEMA public".encode())
+    assert {one.name for one in catalog(bed).installed} == {UUID, TRIGRAMS}
+
+
+def test_public_alone_does_not_need_pg_trgm(bed: Bed) -> None:
+    """pg_trgm comes with the first tenant: until then only uuid-ossp must be there."""
+    bed.sql("CREATE EXTENSION pg_stat_statements", "CREATE TABLE public.django_migrations (id int)")
+    missing = judge.migrated(catalog(bed), bed.requirements)
+    assert [finding.summary for finding in missing.findings] == [
+        "extension uuid-ossp is not installed"
+    ]
+    bed.sql("CREATE SCHEMA acct1", "CREATE TABLE acct1.django_migrations (id int)")
+    assert catalog(bed).migrated_tenants == 1
+    assert len(judge.migrated(catalog(bed), bed.requirements).findings) == 2
+
+
+def test_files_that_the_server_lacks_are_a_finding(bed: Bed) -> None:
+    """An extension without files cannot be installed by anybody: packages are the fix."""
+    needs = bed.requirements.extensions
+    unknown = msgspec.structs.replace(needs[0], name="no such extension")
+    bed.requirements = msgspec.structs.replace(bed.requirements, extensions=(*needs, unknown))
+    (finding,) = judge.installable(catalog(bed), bed.requirements).findings
+    assert finding.fix is not None
+    assert finding.fix.kind == "shell"
+    assert "no such extension" in finding.summary
