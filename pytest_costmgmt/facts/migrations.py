@@ -99,7 +99,8 @@ class _Table(NamedTuple):
 
 # Quoted by the server itself, and only where it is an identifier.
 _TABLES = """
-SELECT n.nspname::pg_catalog.text, pg_catalog.format('%%I.%%I', n.nspname, c.relname),
+SELECT n.nspname::pg_catalog.text,
+       CASE WHEN c.oid IS NOT NULL THEN pg_catalog.format('%%I.%%I', n.nspname, c.relname) END,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
        COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false),
        3 = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a

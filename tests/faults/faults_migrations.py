@@ -1,0 +1,154 @@
+"""Faults of recorded migrations and tenants, planted behind the application's back."""
+
+# ruff: noqa: S608 - the names are our own
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from pytest_costmgmt.resources import resource
+from tests.faults.model import Fault, Sql
+
+MANAGE = (
+    "--costmgmt-manage",
+    shlex.join([sys.executable, str(resource("examples/django-project") / "manage.py")]),
+)
+
+ACCT, ORG = "acct1000001", "org1000002"
+ODD = '"Kök-u % ""t"" {{0}}"'
+
+
+def app(*statements: str) -> tuple[Sql, ...]:
+    """Run as the application, in its database."""
+    return (Sql(statements=statements, who="app"),)
+
+
+def copy_of_records(schema: str, source: str = "template0") -> tuple[str, ...]:
+    """Return what gives a schema the records of another."""
+    return (
+        f"CREATE TABLE {schema}.django_migrations (LIKE {source}.django_migrations INCLUDING ALL)",
+        f"INSERT INTO {schema}.django_migrations SELECT * FROM {source}.django_migrations",
+    )
+
+
+FAULTS = [
+    Fault(
+        id="mig-record-lost-in-the-middle",
+        check="CM-MIG-002",
+        plant=app(
+            f"DELETE FROM {ORG}.django_migrations"
+            " WHERE app = 'reporting' AND name = '0300_tag_key_trigram'"
+        ),
+        also=("CM-MIG-004",),
+        why_also="what depends on it is applied, so Django refuses to migrate",
+        options=MANAGE,
+    ),
+    Fault(
+        id="mig-leaf-not-applied",
+        check="CM-MIG-002",
+        plant=app(
+            f"DROP TRIGGER summarize ON {ORG}.reporting_costline",
+            f"DROP FUNCTION {ORG}.reporting_summarize()",
+            f"DELETE FROM {ORG}.django_migrations WHERE name = '0345_summary_trigger'",
+        ),
+        fix=app(
+            f"INSERT INTO {ORG}.django_migrations (app, name, applied)"
+            " VALUES ('reporting', '0345_summary_trigger', now())"
+        ),
+        options=MANAGE,
+    ),
+    Fault(
+        id="mig-half-migrated-before-an-install",
+        check="CM-MIG-002",
+        plant=app("DELETE FROM public.django_migrations WHERE app = 'reporting'"),
+        fix=app(
+            "INSERT INTO public.django_migrations (app, name, applied)"
+            " SELECT app, name, applied FROM template0.django_migrations WHERE app = 'reporting'"
+        ),
+        profile="preflight",
+        options=MANAGE,
+    ),
+    Fault(
+        id="mig-name-that-needs-quotes",
+        check="CM-MIG-002",
+        plant=app(
+            f"CREATE SCHEMA {ODD}",
+            *copy_of_records(ODD),
+            f"DELETE FROM {ODD}.django_migrations WHERE name = '0039_create_hive_db'",
+            "INSERT INTO public.api_tenant (schema_name) VALUES ('Kök-u % \"t\" {{0}}')",
+        ),
+        also=("CM-MIG-004",),
+        why_also="what depends on it is applied",
+        options=MANAGE,
+    ),
+    Fault(
+        id="mig-database-ahead",
+        check="CM-MIG-003",
+        plant=app(
+            f"INSERT INTO {ORG}.django_migrations (app, name, applied)"
+            " VALUES ('reporting', '9999_from_the_future', now())"
+        ),
+        fix=app(f"DELETE FROM {ORG}.django_migrations WHERE name = '9999_from_the_future'"),
+        options=MANAGE,
+    ),
+    Fault(
+        id="mig-dependency-not-applied",
+        check="CM-MIG-004",
+        plant=app("DELETE FROM public.django_migrations WHERE name = '0039_create_hive_db'"),
+        also=("CM-MIG-002",),
+        why_also="it is missing as well",
+        options=MANAGE,
+    ),
+    Fault(
+        id="mig-records-table-dropped",
+        check="CM-MIG-001",
+        plant=app(f"DROP TABLE {ACCT}.django_migrations"),
+        fix=app(*copy_of_records(ACCT)),
+        options=MANAGE,
+    ),
+    Fault(
+        id="mig-records-lost",
+        check="CM-MIG-001",
+        plant=app(f"TRUNCATE {ORG}.django_migrations"),
+        fix=app(f"INSERT INTO {ORG}.django_migrations SELECT * FROM template0.django_migrations"),
+    ),
+    Fault(
+        id="mig-tenant-schema-dropped",
+        check="CM-MIG-005",
+        plant=app(f"DROP SCHEMA {ORG} CASCADE"),
+        fix=app(f"CREATE SCHEMA {ORG}", *copy_of_records(ORG)),
+        options=MANAGE,
+    ),
+    Fault(
+        id="mig-template-dropped",
+        check="CM-MIG-006",
+        plant=app(
+            "DELETE FROM public.api_tenant WHERE schema_name = 'template0'",
+            "DROP SCHEMA template0 CASCADE",
+        ),
+        fix=app("CREATE SCHEMA template0", *copy_of_records("template0", ACCT)),
+    ),
+    Fault(
+        id="mig-tenant-row-lost",
+        check="CM-MIG-007",
+        plant=app(f"DELETE FROM public.api_tenant WHERE schema_name = '{ORG}'"),
+        fix=app(f"INSERT INTO public.api_tenant (schema_name) VALUES ('{ORG}')"),
+    ),
+    Fault(
+        id="mig-leftover-of-a-squash",
+        check="CM-MIG-008",
+        plant=app(
+            "INSERT INTO public.django_migrations (id, app, name, applied)"
+            " VALUES (-1, 'reporting', '0100_squashed_away', now())"
+        ),
+        fix=app("DELETE FROM public.django_migrations WHERE id = -1"),
+        options=MANAGE,
+    ),
+    Fault(
+        id="mig-schema-closed-to-the-application",
+        check="CM-MIG-001",
+        plant=(Sql(statements=(f"ALTER SCHEMA {ORG} OWNER TO CURRENT_USER",)),),
+        as_admin=False,
+    ),
+]
