@@ -180,7 +180,7 @@ def _version(bindir: Path, user: ServerUser) -> str:
             ) from None
         raise ProgramsNotFound(f"postgres cannot be started: {error.strerror}") from None
     words = done.stdout.split()
-    if done.returncode != 0 or words[:2] != ["postgres", "(PostgreSQL)"]:
+    if done.returncode != 0 or words[:2] != ["postgres", "(PostgreSQL)"] or not words[2:]:
         raise ProgramsNotFound(
             f"`postgres --version` ended with {done.returncode} and said:"
             f" {tail(done.stdout, 2) or 'nothing'}"

@@ -30,7 +30,7 @@ STANDIN_MAJOR = 18
 
 _FLAGS = ("--encoding=UTF8", "--auth=scram-sha-256", "--no-sync", "--no-instructions")
 _LOCALES = ("C.UTF-8", "C")
-_FORMAT = "1"
+_FORMAT = "2"
 _OK = "costmgmt can use "
 
 
@@ -141,7 +141,7 @@ def _cached(pack: Path) -> Prepared | None:
 
 
 def _make(bindir: Path, major: int, user: ServerUser, pack: Path) -> None:
-    scratch = Path(tempfile.mkdtemp(prefix="costmgmt-initdb-", dir=_scratch_base(user)))
+    scratch = Path(tempfile.mkdtemp(prefix="costmgmt-server-initdb-", dir=_scratch_base(user)))
     try:
         shutil.copytree(standin(), scratch / "standin")
         user.own(scratch, *(scratch / "standin").rglob("*"), scratch / "standin")
@@ -213,7 +213,7 @@ def _try_extensions(
         preload = []
     if STANDIN not in lacks or major < STANDIN_MAJOR:
         return lacks, False
-    path = ["-c", f"extension_control_path=$system:{ours}"]
+    path = ["-c", f"extension_control_path={ours}:$system"]
     return lacks, STANDIN not in _single(bindir, user, data, [*preload, *path])
 
 

@@ -159,8 +159,16 @@ def _extracted(archive: Path, cache: Path) -> Path:
 
 def at(bindir: Path) -> Candidate:
     """Return the candidate that the operator named."""
-    parts = (bindir.name, "lib", "lib64", "share")
-    return Candidate(origin="--costmgmt-bindir", bindir=bindir, root=bindir.parent, parts=parts)
+    origin = "--costmgmt-bindir"
+    below = (bindir.name, "lib", "lib64", "share")
+    package = bindir.parent.parent
+    libraries = package.parent / f"{package.name}.libs"
+    if not libraries.is_dir():
+        return Candidate(origin=origin, bindir=bindir, root=bindir.parent, parts=below)
+    # Inside a wheel, whose libraries stand beside its package.
+    here = bindir.parent.relative_to(package.parent)
+    parts = (*(f"{here}/{name}" for name in below), libraries.name)
+    return Candidate(origin=origin, bindir=bindir, root=package.parent, parts=parts)
 
 
 def copied(place: Candidate, cache: Path, user: ServerUser) -> Candidate:
@@ -194,7 +202,9 @@ def _place(target: Path, fill: Callable[[Path], None], *, what: str) -> None:
     beside = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     try:
         target.parent.mkdir(mode=0o755, exist_ok=True)
-        with locked(target.with_suffix(".lock"), what="another start's copy of the programs"):
+        with locked(
+            target.with_name(f"{target.name}.lock"), what="another start's copy of the programs"
+        ):
             if target.is_dir():
                 return
             beside.mkdir(mode=0o755)

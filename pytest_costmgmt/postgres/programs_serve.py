@@ -69,7 +69,7 @@ def configure(
     if preload:
         settings["shared_preload_libraries"] = "pg_stat_statements"
     if standin is not None:
-        settings["extension_control_path"] = f"$system:{standin}"
+        settings["extension_control_path"] = f"{standin}:$system"
     lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
     _write(data / "postgresql.conf", [*lines, *conf])
     _write(data / "pg_hba.conf", [*hba_first, *_HBA])

@@ -78,8 +78,10 @@ class Instance:
         client = ["psql", "-h", where["host"], "-p", where["port"], "-U", self.superuser.role,
                   "-d", "postgres"]  # fmt: skip
         removed = dict.fromkeys([str(self.run_folder), str(self.socket_dir)])
+        memory = self.run_folder.is_relative_to(folders.MEMORY)
+        state = "stopped, and in memory: gone when the machine restarts" if memory else "stopped"
         return (
-            f"The embedded server's data and log are kept in {self.run_folder} (it is stopped).\n"
+            f"The embedded server's data and log are kept in {self.run_folder} ({state}).\n"
             f"  start it:  {shlex.join(words)}\n"
             f"  connect:   PGPASSFILE={shlex.quote(str(self.passfile))} {shlex.join(client)}\n"
             f"  stop it:   {shlex.join([w if w != 'start' else 'stop' for w in words])}\n"

@@ -24,8 +24,9 @@ from pytest_costmgmt.postgres.programs_serve import PORT
 from pytest_costmgmt.servers import supervisor
 
 NAME = "pytest-costmgmt"
-PREFIX = "costmgmt-"
-SOCKET_PREFIX = "costmgmt-sock-"
+PREFIX = "costmgmt-server-"
+SOCKET_PREFIX = "costmgmt-socket-"
+SYSTEM_CACHE = Path("/var/cache")
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 LONGEST_SOCKET = 107
 "Bytes of a Unix socket's path on Linux."
@@ -79,7 +80,7 @@ def _cache_candidates(environ: Mapping[str, str]) -> Iterator[Path]:
     if (home := environ.get("HOME", "")).startswith("/"):
         yield Path(home) / ".cache" / NAME
     if os.geteuid() == 0:
-        yield Path("/var/cache") / NAME
+        yield SYSTEM_CACHE / NAME
     for base in temporary(environ):
         yield base / f"{NAME}-{os.geteuid()}"
 
@@ -88,7 +89,8 @@ def _unusable(folder: Path, user: ServerUser | None) -> str:
     """Return why ``folder`` cannot be the cache, or nothing. Creates it if need be."""
     try:
         if not folder.is_dir():
-            folder.parent.mkdir(parents=True, exist_ok=True)
+            # Of a user's own only what is below a HOME that exists.
+            folder.parent.mkdir(parents=user is None, exist_ok=True)
             folder.mkdir(exist_ok=True)
             # The server's user must enter it, whatever our umask is; the files are 0600.
             folder.chmod(0o755)
@@ -222,7 +224,7 @@ def sweep(bases: Sequence[Path]) -> list[Path]:
     for base in bases:
         with contextlib.suppress(OSError), os.scandir(base) as entries:
             for entry in entries:
-                if entry.name.startswith(PREFIX) and not entry.name.startswith(SOCKET_PREFIX):
+                if entry.name.startswith(PREFIX):
                     with contextlib.suppress(OSError):
                         if _swept(Path(entry.path), entry.stat(follow_symlinks=False), ours):
                             swept.append(Path(entry.path))

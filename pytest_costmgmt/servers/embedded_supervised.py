@@ -43,6 +43,11 @@ class Supervised:
         self._process = self._spawned()
         self.tell(json.dumps(config))
 
+    @property
+    def pid(self) -> int:
+        """The supervisor's process."""
+        return self._process.pid
+
     def _spawned(self) -> subprocess.Popen[bytes]:
         folder = self._folder
         try:

@@ -192,10 +192,8 @@ class Watch:
             say(f"exited {os.waitstatus_to_exitcode(status)}")
 
     def _stop(self) -> None:
-        for number, seconds in (
-            (signal.SIGINT, FAST_SECONDS),
-            (signal.SIGQUIT, IMMEDIATE_SECONDS),
-        ):
+        patience = self.config.get("patience", (FAST_SECONDS, IMMEDIATE_SECONDS))
+        for number, seconds in zip((signal.SIGINT, signal.SIGQUIT), patience, strict=True):
             if not self.pid:
                 return
             os.kill(self.pid, number)
