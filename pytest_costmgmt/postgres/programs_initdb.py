@@ -30,6 +30,8 @@ STANDIN_MAJOR = 18
 
 _FLAGS = ("--encoding=UTF8", "--auth=scram-sha-256", "--no-sync", "--no-instructions")
 _LOCALES = ("C.UTF-8", "C")
+# Made again in a second or two, if they are still needed.
+PACK_SECONDS = 30 * 86400.0
 _FORMAT = "2"
 _OK = "costmgmt can use "
 
@@ -159,6 +161,7 @@ def _make(bindir: Path, major: int, user: ServerUser, pack: Path) -> None:
             "standin": "yes" if closed else "no",
         }
         packs.write(data, pack, meta)
+        _forget_old(pack)
     except OSError as error:
         raise ProvisionFailed(
             f"the initialized data of {bindir} could not be cached in {pack.parent}: {error}",
@@ -166,6 +169,15 @@ def _make(bindir: Path, major: int, user: ServerUser, pack: Path) -> None:
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _forget_old(new: Path) -> None:
+    """Remove packs that no start has made for a month: their programs changed since."""
+    for pack in new.parent.glob("initdb-*.pack"):
+        with contextlib.suppress(OSError):
+            if new.stat().st_mtime - pack.stat().st_mtime > PACK_SECONDS:
+                pack.unlink()
+                pack.with_suffix(".lock").unlink()
 
 
 def _scratch_base(user: ServerUser) -> Path:

@@ -16,6 +16,7 @@ import msgspec
 
 _MAGIC = b"costmgmt-pack-2\n"
 _LENGTH = struct.Struct("<Q")
+_SHORTEST = len(_MAGIC) + _LENGTH.size
 _BLOCK = 64 * 1024
 _ZEROS = bytes(_BLOCK)
 
@@ -61,14 +62,19 @@ def write(source: Path, target: Path, meta: dict[str, str]) -> None:
 
 
 def read(pack: Path) -> Index:
-    """Return what ``pack`` holds. Raises ValueError if it is no pack, or one of someone else."""
+    """Return what ``pack`` holds. Raises ValueError if it is no whole pack of ours."""
     with pack.open("rb") as file:
         if os.fstat(file.fileno()).st_uid not in {0, os.geteuid()}:
             raise ValueError(f"{pack} belongs to another user")
-        if file.read(len(_MAGIC)) != _MAGIC:
+        if file.read(len(_MAGIC)) != _MAGIC or os.fstat(file.fileno()).st_size < _SHORTEST:
             raise ValueError(f"{pack} is no pack")
         (length,) = _LENGTH.unpack(file.read(_LENGTH.size))
-        return msgspec.json.decode(file.read(length), type=Index)
+        index = msgspec.json.decode(file.read(length), type=Index)
+        body = sum(part[2] for entry in index.files for part in entry.parts)
+        # A crash of the machine may leave a file that is named, but not whole.
+        if os.fstat(file.fileno()).st_size != file.tell() + body:
+            raise ValueError(f"{pack} is cut off")
+        return index
 
 
 def unpack(pack: Path, target: Path, *, uid: int, gid: int, chown: bool) -> None:

@@ -167,7 +167,7 @@ def make(base: Path, run_id: str, user: ServerUser, *, shorter: Sequence[Path]) 
     """
     path = base / f"{PREFIX}{run_id}-{secrets.token_hex(4)}"
     path.mkdir(mode=0o700)
-    lock = -1
+    lock, socket_dir = -1, path
     try:
         socket_dir = _socket_dir(path, user, shorter)
         lock = _locked_owner(path, {"sockets": str(socket_dir)})
@@ -176,7 +176,8 @@ def make(base: Path, run_id: str, user: ServerUser, *, shorter: Sequence[Path]) 
     except BaseException:
         if lock >= 0:
             os.close(lock)
-        shutil.rmtree(path, ignore_errors=True)
+        for folder in (socket_dir, path):
+            shutil.rmtree(folder, ignore_errors=True)
         raise
     return RunFolder(path=path, socket_dir=socket_dir, lock=lock)
 

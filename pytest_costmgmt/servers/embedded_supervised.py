@@ -160,7 +160,8 @@ def stop_from_outside(folder: Path, *, keep: bool = False) -> None:
     """
     owner = folder / "owner"
     with contextlib.suppress(OSError):
-        control = os.open(folder / "control", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+        control = os.open(folder / "control", flags)
         try:
             os.write(control, b"keep\nstop\n" if keep else b"stop\n")
         finally:

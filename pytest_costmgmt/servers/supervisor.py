@@ -164,7 +164,9 @@ class Watch:
                        signal.SIGTERM):  # fmt: skip
             signal.signal(number, signal.SIG_DFL)
         nothing = os.open(os.devnull, os.O_RDONLY)
-        log = os.open(config["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        # Once the server has run, the folder is its user's: no link of that user's is followed.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        log = os.open(config["log"], flags, 0o600)
         if config["uid"] is not None:
             os.fchown(log, config["uid"], config["gid"])
             os.setgroups([])

@@ -251,6 +251,33 @@ def test_programs_that_the_servers_user_cannot_reach(
     assert closed.stat().st_mode & 0o777 == 0o700
 
 
+DEBIAN = next(iter(sorted(Path("/usr/lib/postgresql").glob("1[0-7]/bin/postgres"))), None)
+
+
+@pytest.mark.skipif(DEBIAN is None, reason="no PostgreSQL before 18 in Debian's layout")
+@pytest.mark.parametrize("gone", ["library", "control file"])
+def test_old_programs_without_uuid_ossp(base: Path, gone: str) -> None:
+    """Before 18 there is no stand-in: what cannot be loaded is named, and what would help."""
+    assert DEBIAN is not None
+    major = DEBIAN.parents[1].name
+    usr = base / "usr"
+    for part in (f"lib/postgresql/{major}", f"share/postgresql/{major}"):
+        shutil.copytree(
+            Path("/usr") / part,
+            usr / part,
+            ignore=shutil.ignore_patterns("bitcode", "man", "*.jar"),
+        )
+    if gone == "library":
+        (usr / f"lib/postgresql/{major}/lib/uuid-ossp.so").write_bytes(b"")
+    else:
+        (usr / f"share/postgresql/{major}/extension/uuid-ossp.control").unlink()
+    bindir = usr / f"lib/postgresql/{major}/bin"
+    with pytest.raises(ProgramsNotFound, match="cannot load uuid-ossp") as caught:
+        find_programs(bindir=bindir, version=None, cache=base, environ={})
+    assert "postgresql-contrib" in str(caught.value)
+    assert "--costmgmt-dsn" in str(caught.value)
+
+
 @pytest.mark.skipif(not ROOT, reason="only root runs the server as another user")
 def test_a_copy_that_cannot_be_reached_either(tmp_path: Path) -> None:
     """As root, a cache that the server's user cannot enter is named as what stands in the way."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_costmgmt.postgres import programs_initdb
 from pytest_costmgmt.postgres import programs_pack as packs
 
 
@@ -79,4 +80,19 @@ def test_a_damaged_pack_is_not_believed(tmp_path: Path, damage: str) -> None:
     whole = pack.read_bytes()
     pack.write_bytes({"empty": b"", "foreign": b"#!/bin/sh\n" * 99, "cut": whole[:-100]}[damage])
     with pytest.raises((ValueError, OSError)):
+        packs.read(pack)
+    with pytest.raises((ValueError, OSError)):
         _unpack(pack, tmp_path / "target")
+
+
+def test_old_packs_are_forgotten(tmp_path: Path) -> None:
+    """Packs of programs that have not been in use for long do not fill the cache for ever."""
+    old, recent, new = (tmp_path / f"initdb-{name}.pack" for name in ("old", "recent", "new"))
+    for pack in (old, recent, new):
+        pack.touch()
+        pack.with_suffix(".lock").touch()
+    os.utime(old, (0, 0))
+    programs_initdb._forget_old(new)  # noqa: SLF001
+    left = {path.name for path in tmp_path.glob("*.pack")}
+    assert left == {recent.name, new.name}
+    assert not old.with_suffix(".lock").exists()
