@@ -72,7 +72,7 @@ def _breaks_uri(password: Secret) -> bool:
     except (psycopg.Error, UnicodeError):
         return True
     return (read.get("host"), read.get("dbname")) != ("host", "database") or (
-        read.get("password") != password.reveal()
+        read.get("password", "") != password.reveal()
     )
 
 

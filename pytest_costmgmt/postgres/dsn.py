@@ -26,6 +26,8 @@ _LONGEST = 4096
 "Bytes of a password file; a longer one is another kind of file."
 _FORMS = "postgresql://ROLE@HOST:5432/DATABASE or host=... port=... user=... dbname=..."
 
+_QUOTE = "In a URI, @ / : % # ? in a name or password are written as %40 %2F %3A %25 %23 %3F."
+
 
 class Parsed(NamedTuple):
     """A login, and the password that stood in its text."""
@@ -81,7 +83,8 @@ def login_of(given: Mapping[str, str], *, what: str, password: Secret | None = N
     if any("," in found.get(name, "") for name in ("host", "hostaddr", "port")):
         raise UsageProblem(f"{what} names several servers: one is judged at a time, name one.")
     if not port.isdecimal() or not 0 < int(port) <= _HIGHEST_PORT:
-        raise UsageProblem(f"{what} names port {port!r}: it is a number from 1 to 65535.")
+        # Not repeated: in postgresql://role:password/db, without a host, it is the password.
+        raise UsageProblem(f"{what} names a port that is no number from 1 to 65535.", hint=_QUOTE)
     if not found.get("user"):
         raise UsageProblem(f"{what} names no role: add user=... or set PGUSER.")
     where = {name: value for name, value in given.items() if name not in {"user", "dbname"}}
@@ -158,6 +161,9 @@ def _parsed(text: str, what: str) -> dict[str, str]:
         # libpq's message repeats the part that it could not read, which may be a password's.
         raise UsageProblem(
             f"{what} cannot be read (it is not repeated here: it might hold a password).",
-            hint=f"Write it as {_FORMS}; in a URI, quote @ / : % # ? in a name as %40 and so on.",
+            hint=f"Write it as {_FORMS}. {_QUOTE}",
         ) from None
+    if separator and any("@" in str(given.get(name) or "") for name in ("host", "dbname")):
+        # What stands before it is the rest of a password that held an unquoted @ or /.
+        raise UsageProblem(f"{what} holds an @ or / that is not quoted.", hint=_QUOTE)
     return {name: str(value) for name, value in given.items() if value is not None}
