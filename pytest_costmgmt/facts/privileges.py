@@ -96,6 +96,8 @@ WITH me AS (
            pg_catalog.pg_get_function_identity_arguments(p.oid))
     FROM pg_catalog.pg_proc p JOIN ours o ON o.oid OPERATOR(pg_catalog.=) p.pronamespace
    WHERE p.prokind OPERATOR(pg_catalog.<>) 'a'::pg_catalog."char"
+     -- Only a superuser can use one: it is an administrator's.
+     AND p.prorettype OPERATOR(pg_catalog.<>) 'pg_catalog.event_trigger'::pg_catalog.regtype
      AND p.proowner OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT mine.oid FROM mine))
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d
        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass

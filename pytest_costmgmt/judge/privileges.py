@@ -285,6 +285,7 @@ BEGIN
              p.oid, 'pg_catalog.pg_proc'::pg_catalog.regclass
         FROM pg_catalog.pg_proc p JOIN ours o ON o.oid = p.pronamespace
        WHERE p.prokind <> 'a'
+         AND p.prorettype <> 'pg_catalog.event_trigger'::pg_catalog.regtype
     )
     SELECT x.kind, x.name FROM objects x
      WHERE NOT pg_catalog.pg_has_role({role}::pg_catalog.name, x.owner, 'USAGE')
