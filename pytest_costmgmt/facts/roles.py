@@ -65,11 +65,7 @@ class Membership(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
-    """A database; ``connect`` lists who was granted CONNECT, by default or by name.
-
-    ``application_enters`` and ``hive_enters`` are the server's own answers to whether the role
-    has CONNECT (by name, through PUBLIC or by membership); None where there is no such role.
-    """
+    """A database; ``connect`` lists who was granted CONNECT, by default or by name."""
 
     name: str
     owner: str
@@ -78,8 +74,6 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     connection_limit: int = -1
     template: bool = False
     connect: tuple[str, ...] = (PUBLIC,)
-    application_enters: bool | None = None
-    hive_enters: bool | None = None
 
 
 class Verifier(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,11 +154,7 @@ SELECT d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::pg_cata
                     ELSE pg_catalog.pg_get_userbyid(acl.grantee)::pg_catalog.text END
              FROM pg_catalog.aclexplode(
                 COALESCE(d.datacl, pg_catalog.acldefault('d', d.datdba))) acl
-             WHERE acl.privilege_type = 'CONNECT' ORDER BY 1),
-       (SELECT pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT')
-        FROM pg_catalog.pg_roles r WHERE r.rolname = %(application)s),
-       (SELECT pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT')
-        FROM pg_catalog.pg_roles r WHERE r.rolname = %(hive)s)
+             WHERE acl.privilege_type = 'CONNECT' ORDER BY 1)
 FROM pg_catalog.pg_database d WHERE d.datname = ANY (%(databases)s) ORDER BY 1"""
 
 _FILE_GRANTS = f"""{_REACHED}
@@ -199,8 +189,6 @@ def read(cursor: Any, requirements: Requirements, context: Context) -> RoleFacts
         "roles": names,
         "functions": list(FILE_FUNCTIONS),
         "databases": [requirements.database.name, requirements.hive.database],
-        "application": requirements.role.name,
-        "hive": requirements.hive.role,
     }
     reader, version, sees_verifiers = cursor.execute(_READER).fetchone()
     return RoleFacts(
@@ -254,8 +242,6 @@ def _database(row: tuple[Any, ...]) -> Database:
         connection_limit=row[4],
         template=row[5],
         connect=tuple(row[6]),
-        application_enters=row[7],
-        hive_enters=row[8],
     )
 
 

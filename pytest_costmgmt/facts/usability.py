@@ -33,7 +33,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     """What an extension answered, or the server's refusal to use it.
 
     ``answers`` are texts, in the order in which they were asked for; ``sqlstate`` is empty if the
-    server refused nothing.
+    server refused nothing. ``shut``: the role has no USAGE on the schema, so nothing was asked.
     """
 
     extension: str
@@ -41,6 +41,7 @@ class Use(msgspec.Struct, frozen=True, kw_only=True):
     answers: tuple[str, ...] = ()
     sqlstate: str = ""
     message: str = ""
+    shut: bool = False
 
 
 class Counting(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,8 +79,10 @@ class UsabilityFacts(msgspec.Struct, frozen=True, kw_only=True):
         return next((use for use in self.uses if use.extension == extension), None)
 
 
+# Without USAGE the schema is silently left out of the search path: "function does not exist".
 _SCHEMAS = """
-SELECT e.extname::pg_catalog.text, n.nspname::pg_catalog.text
+SELECT e.extname::pg_catalog.text, n.nspname::pg_catalog.text,
+       pg_catalog.has_schema_privilege(n.oid, 'USAGE')
 FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace
 WHERE e.extname = ANY (%s) ORDER BY 1"""
 
@@ -121,10 +124,10 @@ def use(connection: Any, requirements: Requirements, *, timeout: float) -> Usabi
     required = [extension.name for extension in requirements.extensions]
     with asking("looking for extensions"), read_only(connection, timeout=timeout) as cursor:
         (role,) = cursor.execute("SELECT CURRENT_USER::pg_catalog.text").fetchone() or ("",)
-        schemas = dict(cursor.execute(_SCHEMAS, [required]).fetchall())
+        there = cursor.execute(_SCHEMAS, [required]).fetchall()
     uses = tuple(
-        _used(connection, name, schema, timeout)
-        for name, schema in schemas.items()
+        _used(connection, name, schema, timeout) if usage else _shut(name, schema, role)
+        for name, schema, usage in there
         if name in _PROBES
     )
     counting = None
@@ -132,6 +135,11 @@ def use(connection: Any, requirements: Requirements, *, timeout: float) -> Usabi
         if used.extension == "pg_stat_statements" and not used.sqlstate:
             counting = _counting(connection, used.schema, timeout)
     return UsabilityFacts(role=role, uses=uses, counting=counting)
+
+
+def _shut(extension: str, schema: str, role: str) -> Use:
+    message = f"role {role} has no USAGE on schema {schema}"
+    return Use(extension=extension, schema=schema, sqlstate="42501", message=message, shut=True)
 
 
 def _used(connection: Any, extension: str, schema: str, timeout: float) -> Use:

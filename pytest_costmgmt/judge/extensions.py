@@ -317,20 +317,23 @@ def _repair(requirements: Requirements, role: str, use: Use, usage: _Usage) -> F
         return Fix(kind="sql", text=_PRELOAD, needs="superuser, and a restart of the server")
     database = requirements.database.name
     if use.sqlstate == "42501":
-        schema, grantee = ident(use.schema), ident(role)
-        lines = [f"GRANT USAGE ON SCHEMA {schema} TO {grantee};"]
-        lines += [
-            f"GRANT EXECUTE ON FUNCTION {schema}.{one} TO {grantee};" for one in usage.functions
-        ]
-        lines += [
-            f"GRANT SELECT ON {qualified(use.schema, one)} TO {grantee};" for one in usage.relations
-        ]
-        text = "\n".join(lines)
+        text = "\n".join(_grants(use, usage, ident(role)))
         return Fix(kind="sql", text=text, needs="superuser", database=database)
     if use.sqlstate in {"42883", "42P01"}:
         text = f"ALTER EXTENSION {ident(use.extension)} UPDATE;"
         return Fix(kind="sql", text=text, needs="owner of the extension", database=database)
     return Fix(kind="shell", text=_PACKAGES, needs="an administrator of the server's machine")
+
+
+def _grants(use: Use, usage: _Usage, grantee: str) -> Iterator[str]:
+    schema = ident(use.schema)
+    if use.shut:
+        yield f"GRANT USAGE ON SCHEMA {schema} TO {grantee};"
+        return
+    for function in usage.functions:
+        yield f"GRANT EXECUTE ON FUNCTION {schema}.{function} TO {grantee};"
+    for relation in usage.relations:
+        yield f"GRANT SELECT ON {qualified(use.schema, relation)} TO {grantee};"
 
 
 def _uncounted(counting: Counting, role: str, database: str) -> Iterator[Finding]:

@@ -309,11 +309,11 @@ def _closed(database: Database) -> Iterator[Finding]:
 def _entries(facts: RoleFacts, role: Role, database: Database, rightful: str) -> Iterator[Finding]:
     """Tell each way by which ``role`` enters ``database``, which is ``rightful``'s."""
     ways = inherited(facts.memberships, role.name)
-    granted = [grantee for grantee in database.connect if grantee in ways]
-    if PUBLIC in database.connect:
-        yield _open_to_all(database, rightful, intruder=role.name)
-    for grantee in granted:
-        yield _granted(facts, role.name, database, grantee, rightful)
+    for grantee in database.connect:
+        if grantee == PUBLIC:
+            yield _open_to_all(database, rightful, intruder=role.name)
+        elif grantee in ways:
+            yield _granted(facts, role.name, database, grantee, rightful)
 
 
 def _open_to_all(database: Database, rightful: str, *, intruder: str = "any role") -> Finding:

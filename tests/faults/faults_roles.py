@@ -67,8 +67,8 @@ FAULTS = (
         check="CM-ROL-004",
         plant=admin(
             "CREATE ROLE costmgmt_dba SUPERUSER",
-            "ALTER ROLE {role} NOINHERIT",
-            "GRANT costmgmt_dba TO {role}",
+            "ALTER ROLE {hive_role} NOINHERIT",
+            "GRANT costmgmt_dba TO {hive_role}",
         ),
     ),
     Fault(

@@ -317,6 +317,19 @@ def test_a_fault_is_found_and_its_fix_ends_it(bed: Bed, name: str) -> None:
     assert not bed.findings(judged)
 
 
+@pytest.mark.parametrize("name", [name for name in FAULTS if name.startswith("open-")])
+def test_who_enters_is_what_the_server_says(bed: Bed, name: str) -> None:
+    """The way through grants and memberships comes to the server's own answer."""
+    bed.sql(*FAULTS[name][0])
+    said = set()
+    with bed.connected(bed.superuser) as connection:
+        for role, database in ((bed.role, bed.hive), (bed.hive, bed.role)):
+            asked = "SELECT pg_catalog.has_database_privilege(%s, %s, 'CONNECT')"
+            if connection.execute(asked, [role, database]).fetchone() == (True,):
+                said.add(f"{role} may enter database {database}")
+    assert {finding.summary for finding in bed.findings(judge.strangers)} == said
+
+
 def test_a_missing_hive_is_made_by_the_fixes(bed: Bed) -> None:
     """The fixes make role and database, owned by hive and closed to others, without a password."""
     bed.sql("DROP DATABASE {hive}", "DROP ROLE {hive}")

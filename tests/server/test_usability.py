@@ -160,6 +160,15 @@ def test_a_fault_is_found_and_its_fixes_end_it(bed: Bed, name: str) -> None:
     assert not failing(bed)
 
 
+def test_a_schema_that_is_shut_is_named(bed: Bed) -> None:
+    """A schema without USAGE is the reason, not a function that does not exist."""
+    bed.sql("CREATE SCHEMA shut", "ALTER EXTENSION pg_trgm SET SCHEMA shut")
+    (finding,) = failing(bed)[TRIGRAMS]
+    assert "no USAGE on schema shut" in finding.found
+    bed.fix(finding)
+    assert set(failing(bed)) == {"schemas"}
+
+
 def test_without_a_queryid_nothing_is_counted(bed: Bed) -> None:
     """compute_query_id = off (14 and later) is named as the reason, and its fix ends it."""
     if bed.facts().version < 140000:
