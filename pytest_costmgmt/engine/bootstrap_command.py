@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -13,8 +13,8 @@ from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.initialize import migrations
 from pytest_costmgmt.initialize.server import initialize, plan
 from pytest_costmgmt.initialize.step import Initialized, Step, fixes
+from pytest_costmgmt.judge.sqltext import ident
 from pytest_costmgmt.postgres.dsn import effective_password
-from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.passwords import create_password_file
 from pytest_costmgmt.requirements.model import Requirements
 from pytest_costmgmt.requirements.reader import load
@@ -48,7 +48,9 @@ def run(settings: Settings, environ: Mapping[str, str], *, dry_run: bool, echo: 
         )
     if settings.manage:
         migrations.check_command(settings.manage)
-    return _external(settings, requirements, environ, dry_run=dry_run, echo=echo)
+    if dry_run:
+        return _rehearse(settings, requirements, environ, echo)
+    return _external(settings, requirements, environ, echo)
 
 
 def _embedded(settings: Settings, requirements: Requirements, *, dry_run: bool, echo: Echo) -> int:
@@ -71,27 +73,14 @@ def _embedded(settings: Settings, requirements: Requirements, *, dry_run: bool, 
 
 
 def _external(
-    settings: Settings,
-    requirements: Requirements,
-    environ: Mapping[str, str],
-    *,
-    dry_run: bool,
-    echo: Echo,
+    settings: Settings, requirements: Requirements, environ: Mapping[str, str], echo: Echo
 ) -> int:
-    settings = _with_password_files(settings, dry_run=dry_run, echo=echo)
-    server = external_server(settings, requirements, environ)
-    server = msgspec.structs.replace(server, application=_known(server))
-    echo(f"{'Plan for' if dry_run else 'Bootstrap of'} {server.label} ({requirements.name})")
-    planned = plan(
-        server.administrator,
-        requirements=requirements,
-        application=server.application,
-        hive_password=server.hive.password if server.hive else None,
-        deadline=settings.connect_timeout,
-    )
-    if dry_run:
-        return _show(planned, settings, echo)
-    _need_passwords(planned, server, requirements)
+    for path, role in _missing_files(settings):
+        if create_password_file(path):
+            echo(f"a password for {role} was generated into {path.name}")
+    server = _server(settings, requirements, environ)
+    echo(f"bootstrap of {server.label} ({requirements.name})")
+    _need_passwords(_planned(server, requirements, settings), server, requirements)
     done = initialize(
         server.administrator,
         requirements=requirements,
@@ -103,30 +92,47 @@ def _external(
     return _finish(done, settings, requirements, echo)
 
 
-def _known(server: Server) -> Login:
-    """Return the application's login with the password that libpq would find for it."""
+def _rehearse(
+    settings: Settings, requirements: Requirements, environ: Mapping[str, str], echo: Echo
+) -> int:
+    """Print what would be done, as a script for psql: everything but SQL is a comment."""
+    said = []
+    for path, role in _missing_files(settings):
+        said.append(f"a password for {role} would be generated into {path.name}")
+        attribute = "password_file" if path == settings.password_file else "hive_password_file"
+        settings = msgspec.structs.replace(settings, **{attribute: None})
+    server = _server(settings, requirements, environ)
+    for line in (f"plan for {server.label} ({requirements.name})", *said):
+        echo(f"-- {line}")
+    return _show(_planned(server, requirements, settings), settings, echo)
+
+
+def _server(settings: Settings, requirements: Requirements, environ: Mapping[str, str]) -> Server:
+    """Return the server, with the password that libpq would find for the application."""
+    server = external_server(settings, requirements, environ)
     login = server.application
-    if login.password is not None:
-        return login
-    return msgspec.structs.replace(login, password=effective_password(login))
+    known = msgspec.structs.replace(login, password=effective_password(login))
+    return msgspec.structs.replace(server, application=known)
 
 
-def _with_password_files(settings: Settings, *, dry_run: bool, echo: Echo) -> Settings:
-    """Generate a password into each named file that does not exist; in a dry run leave it out."""
-    for attribute, role in (
-        ("password_file", "the application"),
-        ("hive_password_file", "hive"),
+def _planned(server: Server, requirements: Requirements, settings: Settings) -> tuple[Step, ...]:
+    return plan(
+        server.administrator,
+        requirements=requirements,
+        application=server.application,
+        hive_password=server.hive.password if server.hive else None,
+        deadline=settings.connect_timeout,
+    )
+
+
+def _missing_files(settings: Settings) -> Iterator[tuple[Path, str]]:
+    """Yield the named password files that do not exist, and whose they are to be."""
+    for path, role in (
+        (settings.password_file, "the application"),
+        (settings.hive_password_file, "hive"),
     ):
-        path: Path | None = getattr(settings, attribute)
-        if path is None or path.exists():
-            continue
-        if dry_run:
-            settings = msgspec.structs.replace(settings, **{attribute: None})
-        elif not create_password_file(path):
-            continue
-        would = "would be" if dry_run else "was"
-        echo(f"a password for {role} {would} generated into {path.name}")
-    return settings
+        if path is not None and not path.exists():
+            yield path, role
 
 
 def _need_passwords(planned: tuple[Step, ...], server: Server, requirements: Requirements) -> None:
@@ -145,16 +151,17 @@ def _need_passwords(planned: tuple[Step, ...], server: Server, requirements: Req
 
 
 def _show(planned: tuple[Step, ...], settings: Settings, echo: Echo) -> int:
-    """Print a dry run's SQL."""
+    """Print a dry run's SQL; psql's variable ``password`` stands for each new role's."""
     database = None
     for step in planned:
         echo(f"-- {step.line}")
-        if step.sql and step.database != database:
+        if step.action != "planned":
+            continue
+        if step.database != database:
             database = step.database
-            echo(f"-- in database {database}:")
-        if step.action == "planned":
-            for statement in step.sql:
-                echo(f"{statement};")
+            echo(f"\\connect {ident(database)}")
+        for statement in step.sql:
+            echo(f"{statement};")
     for line in fixes(planned):
         echo(f"-- {line}")
     echo(

@@ -52,18 +52,22 @@ class Statement(msgspec.Struct, frozen=True):
 
     @property
     def shown(self) -> str:
-        """The statement as text, complete but for passwords."""
-        text: str = _compose(self, "<a SCRAM-SHA-256 verifier of the password>").as_string(None)
+        """The statement as psql takes it, complete but for passwords.
+
+        These are psql's variable ``password``: where nobody set it, the statement is an error
+        there, and not a password that everybody has read.
+        """
+        text: str = _compose(self, None).as_string(None)
         return text
 
 
-def _compose(statement: Statement, verifier: str) -> Any:
+def _compose(statement: Statement, verifier: str | None) -> Any:
     from psycopg import sql  # noqa: PLC0415 - heavy
 
     return sql.SQL(statement.sql).format(  # type: ignore[arg-type, unused-ignore]
         *map(sql.Identifier, statement.names),
         t=sql.Literal(statement.text),
-        password=sql.Literal(verifier),
+        password=sql.SQL(":'password'") if verifier is None else sql.Literal(verifier),
     )
 
 
