@@ -123,4 +123,6 @@ class Gathering:
             )
 
     def _credentials(self) -> credentials.CredentialFacts:
-        return credentials.collect(self.server, self.settings, environment())
+        return credentials.collect(
+            self.server, self.settings, environment(), self.requirements
+        )

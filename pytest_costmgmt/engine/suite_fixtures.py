@@ -14,6 +14,7 @@ from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.credentials import CredentialFacts
 from pytest_costmgmt.facts.migrations import MigrationFacts
 from pytest_costmgmt.facts.usability import UsabilityFacts
+from pytest_costmgmt.initialize.again import Reinitialize
 from pytest_costmgmt.requirements.model import Requirements
 
 Fact = TypeVar("Fact")
@@ -68,3 +69,18 @@ def costmgmt_migration_facts(pytestconfig: pytest.Config) -> MigrationFacts:
 def costmgmt_credential_facts(pytestconfig: pytest.Config) -> CredentialFacts:
     """Properties of the credentials, never their values."""
     return _known(pytestconfig, "credentials", shared.of(pytestconfig).facts.credentials)
+
+
+@pytest.fixture(scope="session")
+def costmgmt_initialization(pytestconfig: pytest.Config) -> Reinitialize:
+    """Initialization, to be run again."""
+    data = shared.of(pytestconfig)
+    server = _known(pytestconfig, "the server", data.server)
+    requirements = _known(pytestconfig, "requirements", data.requirements)
+    return Reinitialize(
+        server,
+        requirements,
+        data.means.manage,
+        migrate_timeout=data.means.migrate_timeout,
+        connect_timeout=data.means.connect_timeout,
+    )

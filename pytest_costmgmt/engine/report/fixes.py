@@ -44,7 +44,9 @@ def _part(check: str, finding: Finding) -> str:
     if fix.needs:
         lines.append(f"-- needs: {_one_line(fix.needs)}")
     if fix.database:
+        # Else a database or role that is read only by default would refuse its own mending.
         lines.append(f"\\connect {_connect_word(fix.database)}")
+        lines.append("SET default_transaction_read_only = off;")
     return "\n".join([*lines, fix.text.rstrip(), ""])
 
 
