@@ -25,10 +25,18 @@ def app(*statements: str) -> tuple[Sql, ...]:
 
 
 def copy_of_records(schema: str, source: str = "template0") -> tuple[str, ...]:
-    """Return what gives a schema the records of another."""
+    """Return what gives a schema the records of another, with ids of its own."""
     return (
         f"CREATE TABLE {schema}.django_migrations (LIKE {source}.django_migrations INCLUDING ALL)",
-        f"INSERT INTO {schema}.django_migrations SELECT * FROM {source}.django_migrations",
+        copy_of_rows(schema, source),
+    )
+
+
+def copy_of_rows(schema: str, source: str = "template0") -> str:
+    """Return what fills a table of records as another is, in the same order."""
+    return (
+        f"INSERT INTO {schema}.django_migrations (app, name, applied)"
+        f" SELECT app, name, applied FROM {source}.django_migrations ORDER BY id"
     )
 
 
@@ -105,20 +113,18 @@ FAULTS = [
         check="CM-MIG-001",
         plant=app(f"DROP TABLE {ACCT}.django_migrations"),
         fix=app(*copy_of_records(ACCT)),
-        options=MANAGE,
     ),
     Fault(
         id="mig-records-lost",
         check="CM-MIG-001",
         plant=app(f"TRUNCATE {ORG}.django_migrations"),
-        fix=app(f"INSERT INTO {ORG}.django_migrations SELECT * FROM template0.django_migrations"),
+        fix=app(copy_of_rows(ORG)),
     ),
     Fault(
         id="mig-tenant-schema-dropped",
         check="CM-MIG-005",
         plant=app(f"DROP SCHEMA {ORG} CASCADE"),
         fix=app(f"CREATE SCHEMA {ORG}", *copy_of_records(ORG)),
-        options=MANAGE,
     ),
     Fault(
         id="mig-template-dropped",
@@ -149,6 +155,8 @@ FAULTS = [
         id="mig-schema-closed-to-the-application",
         check="CM-MIG-001",
         plant=(Sql(statements=(f"ALTER SCHEMA {ORG} OWNER TO CURRENT_USER",)),),
+        also=("CM-PRV-005",),
+        why_also="the schema belongs to another role than the application's",
         as_admin=False,
     ),
 ]
