@@ -78,9 +78,7 @@ OPTIONS: tuple[Option, ...] = (
         "an administrator's login to the same server, for what the application's may not see or do",
         metavar="DSN",
     ),
-    Option(
-        "admin-password-file", "a file that holds that password", kind="path", metavar="FILE"
-    ),
+    Option("admin-password-file", "a file that holds that password", kind="path", metavar="FILE"),
     Option(
         "hive-password-file",
         "a file that holds the password of role hive, so that its login can be proved",
@@ -133,9 +131,7 @@ OPTIONS: tuple[Option, ...] = (
         kind="int",
         metavar="N",
     ),
-    Option(
-        "postgres", "the version of the embedded server, e.g. 15 or 18", metavar="VERSION"
-    ),
+    Option("postgres", "the version of the embedded server, e.g. 15 or 18", metavar="VERSION"),
     Option("bindir", "the folder of the embedded server's programs", kind="path", metavar="DIR"),
     Option("cache", "the folder for cached server files", kind="path", metavar="DIR"),
     Option("keep", "keep the embedded server's data and log after the run", choices=KEEP),

@@ -54,7 +54,7 @@ def pytest_load_initial_conftests(
 ) -> None:
     """Decide what this run is, and point pytest at the suite if it is ours."""
     effective = early_config.known_args_namespace
-    if not _named(early_config, effective):
+    if not _named(effective):
         return
     from pytest_costmgmt.engine import activation, entry  # noqa: PLC0415 - only if named
 
@@ -66,7 +66,7 @@ def pytest_load_initial_conftests(
         entry.enter(early_config, args, effective, runnable=not decided.problem)
 
 
-def _named(config: pytest.Config, effective: Any) -> bool:
+def _named(effective: Any) -> bool:
     """Say whether the run names any of our options (a run that does not pays nothing)."""
     return bool(getattr(effective, "costmgmt", None)) or any(
         getattr(effective, option.key, None) is not None for option in OPTIONS
@@ -115,7 +115,7 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+def pytest_ignore_collect(config: pytest.Config) -> bool | None:
     """Let nobody ignore the suite."""
     decided = config.stash.get(_ACTIVATION, None)
     return False if decided is not None and decided.suite else None

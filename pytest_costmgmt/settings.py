@@ -164,7 +164,7 @@ def _settled(
     allow = values["allow"] or ("disruptive" if mode == "embedded" else "read-only")
     profile = values["profile"] or ("full" if mode == "embedded" else "preflight")
     needed = EFFECT_OF_PROFILE[profile]
-    if EFFECTS.index(needed) > EFFECTS.index(allow) and needed not in {"probe"}:
+    if EFFECTS.index(needed) > EFFECTS.index(allow) and needed != "probe":
         raise UsageProblem(
             f"profile {profile} has checks with effect {needed}, but {allow} is all that is"
             f" allowed: give --costmgmt-allow={needed}, or --costmgmt-profile=smoke or preflight."

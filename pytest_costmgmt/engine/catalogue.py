@@ -49,8 +49,7 @@ def expected(checks: Sequence[Check], profile: str) -> tuple[Check, ...]:
     return tuple(
         check
         for check in checks
-        if EFFECTS.index(check.effect) <= most
-        and (not check.profiles or profile in check.profiles)
+        if EFFECTS.index(check.effect) <= most and (not check.profiles or profile in check.profiles)
     )
 
 

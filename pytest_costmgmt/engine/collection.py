@@ -56,7 +56,7 @@ class CheckItem(pytest.Function):
         self.started = time.perf_counter()
 
     @property
-    def location(self) -> tuple[str, int | None, str]:  # type: ignore[override]
+    def location(self) -> tuple[str, int | None, str]:
         """Where pytest says that it is: the group, and the check as a person knows it."""
         return f"{NODE_ID}/{self.check.group}", None, f"{self.check.id} {self.check.title}"
 

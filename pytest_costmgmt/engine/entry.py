@@ -95,7 +95,7 @@ def guarded(config: pytest.Config, problem: str) -> Generator[None, Status, Stat
         raise
     except BaseException as error:
         controller.bend(f"the session ended with {type(error).__name__}")
-        controller.finish(int(status))
+        controller.finish(int(status or 0))
         raise
     return controller.finish(int(status or 0))
 

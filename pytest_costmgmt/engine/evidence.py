@@ -11,7 +11,7 @@ class Unmet(AssertionError):
     """A requirement is not met. Raised by :func:`require` and nowhere else."""
 
 
-class Undecided(Exception):  # noqa: N818 - not an error: the check says why it cannot decide
+class Undecided(Exception):
     """The check is unverifiable or not supported; the Judgement says why."""
 
 

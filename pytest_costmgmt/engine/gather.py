@@ -123,6 +123,4 @@ class Gathering:
             )
 
     def _credentials(self) -> credentials.CredentialFacts:
-        return credentials.collect(
-            self.server, self.settings, environment(), self.requirements
-        )
+        return credentials.collect(self.server, self.settings, environment(), self.requirements)

@@ -1,6 +1,6 @@
-"""The one place that decides: a check's outcome from its evidence, blocked from dependencies,
-the verdict from the outcomes, the exit status from the verdict.
+"""The one place that decides: outcomes, what is blocked, the verdict, the exit status.
 
+An outcome follows from evidence, blocked from dependencies, the verdict from the outcomes.
 Pure functions over plain data: no pytest, no connections.
 """
 

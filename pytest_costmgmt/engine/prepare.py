@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
@@ -14,11 +14,10 @@ from pytest_costmgmt.engine.shared import Means, Shared
 from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.gathered import Facts
-from pytest_costmgmt.requirements.model import Requirements
 from pytest_costmgmt.requirements.reader import load
 from pytest_costmgmt.secret import publish
 from pytest_costmgmt.servers import Server
-from pytest_costmgmt.settings import Settings, environment
+from pytest_costmgmt.settings import Profile, Settings, environment
 
 if TYPE_CHECKING:
     from pytest_costmgmt.engine.provision import Embedded
@@ -104,7 +103,7 @@ class Preparation:
         settings = self.settings
         return Context(
             mode=server.mode,
-            profile=settings.profile,  # type: ignore[arg-type] - resolved against the choices
+            profile=cast("Profile", settings.profile),
             ours=server.ours,
             writable=settings.allows("scratch"),
             role=server.application.role,

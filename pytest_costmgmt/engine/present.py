@@ -65,7 +65,9 @@ def _finding(finding: Finding) -> Iterator[str]:
     yield from _field("found", finding.found)
     if finding.fix is not None:
         where = f" in database {finding.fix.database}" if finding.fix.database else ""
-        who = f" ({finding.fix.kind}{where}; needs {finding.fix.needs})" if finding.fix.needs else ""
+        who = (
+            f" ({finding.fix.kind}{where}; needs {finding.fix.needs})" if finding.fix.needs else ""
+        )
         yield f"  fix{who}:"
         yield from (f"      {line}" for line in finding.fix.text.splitlines())
 

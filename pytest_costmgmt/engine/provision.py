@@ -69,15 +69,22 @@ class Embedded:
         scratch = instance.run_folder / "application"
         scratch.mkdir(mode=0o700, exist_ok=True)
         surroundings = migrations.surroundings(server, self.requirements, scratch)
-        kept = {"log": instance.run_folder / "migrations.log", "server_log": instance.log}
-        deadline = self.settings.migrate_timeout
+        log, deadline = instance.run_folder / "migrations.log", self.settings.migrate_timeout
         done = migrations.migrate(
-            manage, surroundings, deadline=deadline, progress=self.say, **kept
+            manage,
+            surroundings,
+            deadline=deadline,
+            progress=self.say,
+            log=log,
+            server_log=instance.log,
         )
         self.say(f"{len(done.applied)} migrations applied in {done.seconds:.2f} s")
-        if not self.settings.manage:
-            made = migrations.prepare_example(manage, surroundings, deadline=deadline, **kept)
-            self.say(f"the example application's tenants made in {made.seconds:.2f} s")
+        if self.settings.manage:
+            return
+        made = migrations.prepare_example(
+            manage, surroundings, deadline=deadline, log=log, server_log=instance.log
+        )
+        self.say(f"the example application's tenants made in {made.seconds:.2f} s")
 
     def end(self, *, keep: bool) -> str:
         """End the server; return how to reach what was kept, or ""."""

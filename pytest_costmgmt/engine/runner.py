@@ -17,7 +17,7 @@ from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.secret import redact
 
 
-class NotRun(Exception):  # noqa: N818 - not an error: the check has no reason to run
+class NotRun(Exception):
     """A check that was left out, or that a dependency blocks."""
 
     def __init__(self, outcome: str, text: str, blocked_by: tuple[str, ...] = ()) -> None:

@@ -46,10 +46,12 @@ class Bed:
         assert login is not None, who
         return login
 
-    def dsn(self, who: str) -> str:
-        """Return a conninfo without a password."""
+    def dsn(self, who: str, database: str = "", *, secret: bool = False) -> str:
+        """Return a conninfo, without a password unless a test itself connects."""
         login = self.login(who)
-        given = {**login.where, "user": login.role, "dbname": login.database}
+        given = {**login.where, "user": login.role, "dbname": database or login.database}
+        if secret:
+            given["password"] = self.password(who)
         return psycopg.conninfo.make_conninfo("", **given)
 
     def password(self, who: str) -> str:
@@ -65,7 +67,6 @@ class Bed:
 
     def execute(self, sql: Sql) -> None:
         """Run a fault's statements, one at a time, in autocommit."""
-        login = self.login(sql.who)
         database = sql.database.format(hive_database="hive") or self.server.application.database
         names = {
             "role": ident(self.server.application.role),
@@ -74,9 +75,8 @@ class Bed:
             "hive_database": ident("hive"),
         }
         with psycopg.connect(
-            **login.where, user=login.role, dbname=database, password=self.password(sql.who),
-            autocommit=True,
-        ) as connection:  # fmt: skip
+            self.dsn(sql.who, database, secret=True), autocommit=True
+        ) as connection:
             for statement in sql.statements:
                 connection.execute(statement.format(**names).encode())
 
@@ -101,10 +101,12 @@ class Bed:
             command += ["--admin-password-file", str(self.password_file("admin"))]
         if self.server.hive is not None:
             command += ["--hive-password-file", str(self.password_file("hive"))]
-        command += [option.replace("--costmgmt-", "--") for option in (fault.options if fault else ())]
+        command += [
+            option.replace("--costmgmt-", "--") for option in (fault.options if fault else ())
+        ]
         command += list(extra)
         environ = {**os.environ, **self.environ, **(fault.environ if fault else {})}
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             command, env=environ, capture_output=True, text=True, timeout=120, cwd=self.folder,
             check=False,
         )  # fmt: skip
@@ -119,7 +121,7 @@ class Bed:
         fixes = self.folder / "report" / "fix.sql"
         assert fixes.exists(), "the report has no fix.sql"
         login = self.login("admin")
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(
             [str(self.programs / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-f", str(fixes),
              self.dsn("admin")],
             env={**os.environ, "PGPASSWORD": self.password("admin")},

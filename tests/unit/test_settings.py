@@ -19,9 +19,7 @@ def given(
     from_addopts: frozenset[str] = frozenset(),
 ) -> Settings:
     """Resolve what was given."""
-    return resolve(
-        command_line or {}, environ or {}, (ini or {}).get, from_addopts=from_addopts
-    )
+    return resolve(command_line or {}, environ or {}, (ini or {}).get, from_addopts=from_addopts)
 
 
 def test_nothing_given_means_our_own_server_and_everything_allowed() -> None:
@@ -41,7 +39,7 @@ def test_an_external_server_is_read_only_unless_more_was_allowed() -> None:
 
 
 def test_the_command_line_wins_over_the_environment_over_ini() -> None:
-    """command line > environment > ini > default, and the source is kept."""
+    """Command line > environment > ini > default, and the source is kept."""
     ini = {"costmgmt_profile": "preflight", "costmgmt_keep": "always"}
     environ = {"COSTMGMT_PROFILE": "smoke"}
     settings = given({"profile": "full"}, environ, ini)

@@ -1,5 +1,7 @@
-"""The shape of report.json, a versioned API. Keys with ``volatile`` in the schema differ
-between equal runs."""
+"""The shape of report.json, a versioned API.
+
+Keys with ``volatile`` in the schema differ between equal runs.
+"""
 
 from __future__ import annotations
 
