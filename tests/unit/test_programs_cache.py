@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from pytest_costmgmt.errors import UsageProblem
+from pytest_costmgmt.errors import ProvisionFailed, UsageProblem
 from pytest_costmgmt.servers import embedded_folders as folders
 
 ROOT = os.geteuid() == 0
 UNWRITABLE = "/proc"
+REFUSED = r"it is a link|another user's, or others may write"
 
 
 @pytest.fixture(autouse=True)
 def _not_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
     # Only what is below the temporary folders, so that no test writes into /var/cache.
     monkeypatch.setattr(folders, "SYSTEM_CACHE", Path(UNWRITABLE))
+    monkeypatch.setattr(folders, "temporary", lambda environ: [Path(environ["TMPDIR"])])
 
 
 @pytest.fixture
@@ -44,13 +46,17 @@ def test_a_given_folder_that_cannot_be_used() -> None:
 
 def test_xdg_goes_before_home(everyones: Path) -> None:
     """XDG_CACHE_HOME decides before HOME."""
-    environ = {"XDG_CACHE_HOME": str(everyones / "xdg"), "HOME": str(everyones)}
+    environ = {
+        "XDG_CACHE_HOME": str(everyones / "xdg"),
+        "HOME": str(everyones),
+        "TMPDIR": UNWRITABLE,
+    }
     assert folders.cache_folder(None, environ) == everyones / "xdg/pytest-costmgmt"
 
 
 def test_home(everyones: Path) -> None:
     """Without XDG_CACHE_HOME it is .cache in HOME."""
-    found = folders.cache_folder(None, {"HOME": str(everyones)})
+    found = folders.cache_folder(None, {"HOME": str(everyones), "TMPDIR": UNWRITABLE})
     assert found == everyones / ".cache/pytest-costmgmt"
 
 
@@ -76,16 +82,16 @@ def test_a_folder_that_others_may_write_is_not_trusted(everyones: Path) -> None:
     trap = everyones / f"pytest-costmgmt-{os.geteuid()}"
     trap.mkdir()
     trap.chmod(0o777)
-    found = folders.cache_folder(None, {"TMPDIR": str(everyones)})
-    assert found.parent != everyones
+    with pytest.raises(ProvisionFailed, match=REFUSED):
+        folders.cache_folder(None, {"TMPDIR": str(everyones)})
 
 
 def test_a_link_is_not_trusted(everyones: Path) -> None:
     """A link where the cache should be is not followed."""
     (everyones / "elsewhere").mkdir()
     (everyones / f"pytest-costmgmt-{os.geteuid()}").symlink_to(everyones / "elsewhere")
-    found = folders.cache_folder(None, {"TMPDIR": str(everyones)})
-    assert found.parent != everyones
+    with pytest.raises(ProvisionFailed, match=REFUSED):
+        folders.cache_folder(None, {"TMPDIR": str(everyones)})
 
 
 @pytest.mark.skipif(not ROOT, reason="only root can give a folder away")
@@ -94,5 +100,5 @@ def test_another_users_folder_is_not_trusted(everyones: Path) -> None:
     trap = everyones / "pytest-costmgmt-0"
     trap.mkdir(mode=0o755)
     os.chown(trap, 12345, 12345)
-    found = folders.cache_folder(None, {"TMPDIR": str(everyones)})
-    assert found.parent != everyones
+    with pytest.raises(ProvisionFailed, match=REFUSED):
+        folders.cache_folder(None, {"TMPDIR": str(everyones)})
