@@ -30,7 +30,7 @@ FAULTS = (
         id="ini-everybody-may-connect-again",
         check="CM-INI-002",
         plant=(Sql(statements=("GRANT CONNECT ON DATABASE {hive_database} TO PUBLIC",)),),
-        also=("CM-INI-001", "CM-ROL-015"),
+        also=("CM-INI-001", "CM-ROL-009"),
         why_also="a step is undone: once more changes it back, and roles must be kept apart",
         options=(f"--costmgmt-manage={STEADY}",),
         profile="full",
