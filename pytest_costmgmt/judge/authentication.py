@@ -115,8 +115,8 @@ def scram(facts: AccessFacts) -> Judgement:
     """Judge that passwords are proved by SCRAM, so that no listener can replay them."""
     seen = facts.application
     examined = [f"method of role {seen.role}'s login"]
-    if seen.method in PASSWORDLESS:
-        return not_supported(f"the login asks for no password (method {seen.method})")
+    if (method := _bare_method(seen, facts)) in PASSWORDLESS:
+        return not_supported(f"the login asks for no password (method {method})")
     if not facts.method_provable:
         return unseen(
             "by which method the server asks for the password",
@@ -147,8 +147,9 @@ def scram(facts: AccessFacts) -> Judgement:
 def wrong_password(facts: AccessFacts) -> Judgement:
     """Judge that a wrong password is refused, between two logins that are not."""
     seen, own = facts.wrong, facts.application
-    if own.method in PASSWORDLESS - {"trust"}:
-        return not_supported(f"the login asks for no password (method {own.method})")
+    method = _bare_method(own, facts)
+    if method in PASSWORDLESS - {"trust"}:
+        return not_supported(f"the login asks for no password (method {method})")
     if seen is None:
         return unseen(
             "whether a wrong password is refused",

@@ -16,7 +16,7 @@ def admin(*statements: str, database: str = "postgres") -> tuple[Sql, ...]:
 
 # The report can only say \password: the test keeps the verifier and puts it back.
 KEEP_HIVES = (
-    "CREATE TABLE kept AS SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = 'hive'"  # noqa: E501 - one statement
+    "CREATE TABLE kept AS SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = 'hive'"
 )
 RESTORE_HIVES = admin(
     "DO $do$ BEGIN EXECUTE format('ALTER ROLE {hive_role} PASSWORD %L',"

@@ -25,7 +25,6 @@ from pytest_costmgmt.postgres.programs import Programs
 from pytest_costmgmt.requirements.reader import load
 from pytest_costmgmt.secret import Secret
 from pytest_costmgmt.servers import Server
-from pytest_costmgmt.settings import resolve
 from tests.server.access_server import OwnServer, own_server
 
 KOKU, HIVE = "Kök-u r", "hive"
@@ -407,7 +406,7 @@ def test_read_only_leaves_the_session_as_it_was(own: OwnServer) -> None:
         with read_only(connection, timeout=2) as cursor:
             cursor.execute("SELECT current_setting('search_path'), now()")
             assert cursor.execute("SHOW statement_timeout").fetchone() == ("2s",)
-        with pytest.raises(Exception, match="read-only"), read_only(connection, timeout=2) as c:  # noqa: PT012
+        with pytest.raises(Exception, match="read-only"), read_only(connection, timeout=2) as c:
             c.execute("CREATE TABLE public.nothing ()")
         assert connection.execute("SHOW statement_timeout").fetchone() == ("0",)
         assert connection.info.transaction_status.name == "IDLE"

@@ -1,4 +1,4 @@
-"""Connections to what is not a PostgreSQL, or is none yet: each ends in time and says what it is."""
+"""Connections to what is not a PostgreSQL, or is none yet: each ends in time and is named."""
 
 from __future__ import annotations
 

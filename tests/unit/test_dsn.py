@@ -24,7 +24,7 @@ PASSWORD = "never-repeat-me"
 
 @pytest.fixture(autouse=True)
 def no_libpq_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """libpq finds nothing in this process's environment but what a test puts there."""
+    """Libpq finds nothing in this process's environment but what a test puts there."""
     for name in ("HOST", "HOSTADDR", "PORT", "USER", "DATABASE", "PASSWORD", "SERVICE",
                  "SERVICEFILE", "SSLMODE", "OPTIONS"):  # fmt: skip
         monkeypatch.delenv(f"PG{name}", raising=False)
