@@ -69,6 +69,7 @@ FAULTS = (
             "ALTER FUNCTION public.uuid_generate_v4() RENAME TO costmgmt_kept",
             "CREATE FUNCTION public.uuid_generate_v4() RETURNS uuid LANGUAGE sql AS"
             " $$ SELECT '9c8df3b4-5c0e-4f0e-9d5c-0a4f0d9f2f11'::uuid $$",
+            "ALTER FUNCTION public.uuid_generate_v4() OWNER TO {role}",
         ),
         # What was put there, and why, only a person can tell.
         fix=admin(

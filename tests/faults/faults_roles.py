@@ -124,6 +124,8 @@ FAULTS = (
         id="rol-database-open-to-all",
         check="CM-ROL-009",
         plant=admin("GRANT CONNECT ON DATABASE {database} TO PUBLIC"),
+        also=("CM-CON-009",),
+        why_also="hive's login does enter it",
     ),
     Fault(
         id="rol-hive-database-open-to-the-application",
