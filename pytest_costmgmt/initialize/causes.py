@@ -15,6 +15,8 @@ _ERROR = re.compile(
     r"^(?P<kind>(?:[A-Za-z_]\w*\.)+[A-Z]\w+|[A-Z]\w*(?:Error|Exception))(?:: (?P<text>.*))?$"
 )
 _FRAME = re.compile(r'^\s+File "(?P<file>[^"]+)", line (?P<line>\d+), in ')
+# Django's own machinery has a folder of that name, too; a migration's file begins with a number.
+_MIGRATION = re.compile(r"/migrations/\d[^/]*\.py$")
 _EXCERPT = re.compile(r"^(?:LINE|ZEILE|LIGNE|LÍNEA|RIGA|\S+) \d+: (?P<sql>.+)$")
 
 
@@ -51,10 +53,9 @@ def _code(lines: Sequence[str]) -> str:
     """Return the excerpt of SQL that the server gave, else the migration's own last line."""
     excerpt = code = ""
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
-        if (frame := _FRAME.match(line)) and "/migrations/" in frame["file"]:
+        if (frame := _FRAME.match(line)) and _MIGRATION.search(frame["file"]):
             name = frame["file"].rpartition("/")[2]
-            if not name.startswith("__"):
-                code = f"{name}:{frame['line']}: {following.strip()}"
+            code = f"{name}:{frame['line']}: {following.strip()}"
         if found := _EXCERPT.match(line):
             excerpt = found["sql"].strip()
     return excerpt or code
