@@ -135,10 +135,8 @@ class Controller:
         if (data := getattr(report, "costmgmt", None)) is None:
             return None
         letter, word = LETTERS[data["outcome"]]
-        category = {"failed": "failed", "passed": "passed"}.get(data["outcome"], "skipped")
-        if data["outcome"] in {"error", "blocked"}:
-            category = "error"
-        return category, letter, word
+        # The category decides what pytest's own sections list: one root cause, not sixty blocked.
+        return data["outcome"], letter, word
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:

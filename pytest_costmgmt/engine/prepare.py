@@ -14,6 +14,7 @@ from pytest_costmgmt.engine.shared import Means, Shared
 from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.gathered import Facts
+from pytest_costmgmt.facts.migration_expected import expected_from_manifest
 from pytest_costmgmt.requirements.reader import load
 from pytest_costmgmt.secret import publish
 from pytest_costmgmt.servers import Server
@@ -37,6 +38,8 @@ class Preparation:
         self.embedded: Embedded | None = None
         self.kept = ""
         self.requirements = load(settings.requirements)
+        if settings.migrations is not None:
+            expected_from_manifest(settings.migrations)  # a bad one is told before anything runs
         self.external: Server | None = None
         if settings.mode == "external":
             from pytest_costmgmt.servers.external import external_server  # noqa: PLC0415

@@ -103,11 +103,17 @@ class Runner:
         )
 
 
+def sentences(error: CostMgmtError) -> str:
+    """Return an error's message and hint as sentences in one line."""
+    parts = [" ".join(part.split()) for part in (error.message, error.hint)]
+    return " ".join(part if part[-1] in ".?!" else f"{part}." for part in parts if part)
+
+
 def told(error: BaseException | None) -> str:
     """Return an exception as one line for a person; ours speak for themselves."""
     if error is None:
         return ""
-    text = " ".join(str(error).split())
     if isinstance(error, CostMgmtError):
-        return text
+        return sentences(error)
+    text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -54,7 +54,7 @@ def run(tmp_path: Path) -> Run:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(INHERITED)}
         given = [f"--costmgmt-report={place}"] if report else []
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments, *given],
+            [sys.executable, "-m", "pytest", *arguments, *given],
             cwd=folder, env={**clean, **(environ or {})}, capture_output=True, text=True,
             timeout=120, check=False,
         )  # fmt: skip
