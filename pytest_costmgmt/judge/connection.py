@@ -170,10 +170,11 @@ def _hive_refused(seen: Attempt) -> Finding:
         expected=f"role {seen.role} opens database {seen.database}",
         found=seen.message,
         fix=Fix(
-            kind="sql",
-            text=f"ALTER ROLE {role} LOGIN;\n\\password {role}",
+            # Not for fix.sql: without a terminal \password would set an empty password.
+            kind="shell",
+            text=f"In psql, connected to database postgres:\n    ALTER ROLE {role} LOGIN;\n"
+            f"    \\password {role}",
             needs="superuser, or CREATEROLE with ADMIN on the role",
-            database="postgres",
         ),
     )
 

@@ -31,7 +31,7 @@ INSUFFICIENT_PRIVILEGE = "42501"
 LOCK_NOT_AVAILABLE = "55P03"
 
 
-class StatementFailed(CostMgmtError, RuntimeError):  # noqa: N818 - as all of errors.py
+class StatementFailed(CostMgmtError, RuntimeError):
     """PostgreSQL refused a statement; ``sqlstate`` is its five characters."""
 
     def __init__(self, statement: str, text: str, *, sqlstate: str | None) -> None:

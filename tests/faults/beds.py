@@ -98,7 +98,9 @@ class Beds:
             place.mkdir()
             with self.copy(place) as bed:
                 self._baselines[key] = bed.check(fault)
-                assert "blocked" not in outcomes(self._baselines[key]).values(), self._baselines[key]["said"]
+                assert "blocked" not in outcomes(self._baselines[key]).values(), self._baselines[
+                    key
+                ]["said"]
         return self._baselines[key]
 
 

@@ -130,7 +130,7 @@ FAULTS = (
     Fault(
         id="rol-hive-database-open-to-the-application",
         check="CM-ROL-009",
-        plant=admin("GRANT CONNECT ON DATABASE {hive_database} TO {role}"),
+        plant=admin("GRANT CONNECT ON DATABASE {hive_database} TO PUBLIC"),
     ),
     Fault(
         id="rol-application-is-a-member-of-hive",

@@ -99,7 +99,7 @@ class Bed:
         if fault is None or fault.as_admin:
             command += ["--admin-dsn", self.dsn("admin")]
             command += ["--admin-password-file", str(self.password_file("admin"))]
-        if self.server.hive is not None:
+        if fault is None or fault.requirements == "koku-hive":
             command += ["--hive-password-file", str(self.password_file("hive"))]
         command += [
             option.replace("--costmgmt-", "--") for option in (fault.options if fault else ())

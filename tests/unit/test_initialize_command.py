@@ -72,7 +72,7 @@ def test_a_line_is_heard_before_it_ends() -> None:
     assert heard[-1] == "half"
 
 
-class _Stop(Exception):  # noqa: N818 - it stops a wait
+class _Stop(Exception):
     """What a test raises out of a callback."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from pytest_costmgmt.facts.access import Session
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.server import (
     AppliedSetting,
@@ -240,3 +241,31 @@ def test_sessions_that_differ_from_the_catalogs_are_a_pooler_s() -> None:
     good = AppliedSetting(name="lock_timeout", value="0", scope="role", wins=True)
     judged = session.session_settings(having(settings=(good,)), {"lock_timeout": "5ms"}, CONTEXT)
     assert "pooler" in fixes(judged)
+
+
+@pytest.mark.parametrize(
+    ("skew", "uncertainty", "right"),
+    [
+        pytest.param(0.0, 0.01, True, id="together"),
+        pytest.param(4.9, 0.01, True, id="within"),
+        pytest.param(-5.2, 0.01, False, id="behind"),
+        pytest.param(5.2, 0.01, False, id="ahead"),
+        pytest.param(6.0, 2.0, True, id="a-slow-line-proves-no-skew"),
+        pytest.param(3600.0, 2.0, False, id="an-hour-on-a-slow-line"),
+    ],
+)
+def test_clock(skew: float, uncertainty: float, right: bool) -> None:
+    """Five seconds are allowed, and what the round trip may hide is no finding."""
+    seen = Session(
+        server_version=160004, in_recovery=False, pooled=False, local=False, encrypted=True,
+        tls_version="TLSv1.3", clock_skew=skew, clock_uncertainty=uncertainty, settings={},
+        identifier="",
+    )  # fmt: skip
+    judged = server.clock(seen)
+    assert judged.examined
+    assert (not judged.findings) is right
+
+
+def test_a_clock_that_was_not_read_is_unverified() -> None:
+    """Absence of evidence is no pass."""
+    assert server.clock(None).unverified

@@ -48,12 +48,15 @@ def parameters(password):
 
 def make(connection):
     role = sql.Identifier(settings.HIVE_DATABASE_USER)
-    attempt(
-        connection,
-        sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
-            role, sql.Literal(settings.HIVE_DATABASE_PASSWORD)
-        ),
-    )
+    asked = "SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = %s"
+    # A refused statement would be in the server's log, with the password in it.
+    if connection.execute(asked, (settings.HIVE_DATABASE_USER,)).fetchone() is None:
+        attempt(
+            connection,
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(
+                role, sql.Literal(settings.HIVE_DATABASE_PASSWORD)
+            ),
+        )
     attempt(
         connection,
         sql.SQL("CREATE DATABASE {} OWNER {}").format(
