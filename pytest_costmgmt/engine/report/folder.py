@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from pytest_costmgmt.engine.files import remove, write_whole
+from pytest_costmgmt.engine.report import html
 from pytest_costmgmt.engine.report.model import API_VERSION, ConformanceReport, RunFacts
 from pytest_costmgmt.secret import redact
 
-REPORT, FIXES = "report.json", "fix.sql"
+REPORT, PAGE, FIXES = "report.json", "report.html", "fix.sql"
 
 
 def clear(folder: str | None, junit: str | None) -> str:
@@ -58,24 +59,32 @@ def unfinished(reason: str) -> ConformanceReport:
 
 
 def write(folder: Path, report: ConformanceReport, fixes: str) -> None:
-    """Write ``report.json`` and, if something can be mended, ``fix.sql``. Raises OSError."""
+    """Write ``report.json``, ``report.html`` and, if SQL can mend, ``fix.sql``. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     if fixes:
         write_whole(folder / FIXES, redact(fixes))
     else:
         remove(folder / FIXES)
-    _write_report(folder, report)
+    _write_report(folder, report, fixes=bool(fixes))
 
 
-def _write_report(folder: Path, report: ConformanceReport) -> None:
+def _write_report(folder: Path, report: ConformanceReport, *, fixes: bool = False) -> None:
     plain = _redacted(msgspec.to_builtins(report))
-    write_whole(folder / REPORT, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    # The proof last: a page that cannot be written must not leave a report.json that is better
+    # than the run's verdict, nor the other way round.
+    write_whole(folder / PAGE, html.render(plain, fixes=fixes))
+    try:
+        write_whole(folder / REPORT, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
+    except OSError:
+        remove(folder / PAGE)
+        raise
 
 
 def _redacted(value: Any) -> Any:
     """Redact before serialising: escapes and line breaks must not hide a part of a password."""
     if isinstance(value, str):
-        return redact(value)
+        # Half a character (a path that is no UTF-8) is shown, never a reason to have no report.
+        return redact(value.encode(errors="backslashreplace").decode())
     if isinstance(value, dict):
         return {_redacted(key): _redacted(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

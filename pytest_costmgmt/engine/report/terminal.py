@@ -76,13 +76,14 @@ def table(controller: Controller, reporter: Any) -> None:
     if not controller.expected:
         return
     reporter.section("costmgmt: checks by group", sep="=")
+    writer = reporter._tw  # noqa: SLF001 - reporter.write_line() would first end a line of its own
     for group in dict.fromkeys(check.group for check in controller.expected):
         checks = [check for check in controller.expected if check.group == group]
         totals = counts({check.id: settled[check.id] for check in checks})
-        reporter.write(f"{group:<16}")
+        writer.write(f"{group:<16}")
         for outcome, total in totals.items():
-            reporter.write(f"{total} {outcome}  ", **_COLOURS[outcome])
-        reporter._tw.line()  # noqa: SLF001 - write_line() would first end a line of its own
+            writer.write(f"{total} {outcome}  ", **_COLOURS[outcome])
+        writer.line()
     for line in _remarks(controller):
         reporter.write_line(redact(line))
 
