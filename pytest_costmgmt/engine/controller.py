@@ -191,6 +191,11 @@ class Controller:
         stopped = [self._unfinished()] if self._unfinished() else []
         return outcome.verdict(self.expected, self.settled(), stopped)
 
+    def _status(self, decided: outcome.Verdict, pytest_status: int) -> int:
+        worse = {"failed", "error", "blocked"}
+        should_failed = any(result.outcome in worse for result in self.settled().values())
+        return outcome.exit_status(decided, pytest_status, should_failed=should_failed)
+
     def reasons(self) -> list[str]:
         """Return in sentences why the verdict is not better, the worst first."""
         return assemble.reasons(self.expected, self.settled(), self.bends)
@@ -210,14 +215,14 @@ class Controller:
             self.bend(f"pytest ended with status {pytest_status}")
         decided = self._verdict()
         report = assemble.report(self, decided)
-        status = outcome.exit_status(decided, pytest_status)
+        status = self._status(decided, pytest_status)
         if self.settings is not None and self.settings.report is not None:
             try:
                 folder.write(self.settings.report, report, assemble.fixes(report))
             except OSError as error:
                 self.bend(f"the report could not be written to {self.settings.report}: {error}")
                 decided = self._verdict()
-                status = outcome.exit_status(decided, pytest_status)
+                status = self._status(decided, pytest_status)
         terminal.aftermath(self)
         terminal.verdict_line(
             self.config, decided, self.reasons(), list(report.weakens), report.run.seconds

@@ -150,18 +150,22 @@ def verdict(
     return INCONCLUSIVE
 
 
-def exit_status(decided: Verdict, pytest_status: int) -> int:
+def exit_status(decided: Verdict, pytest_status: int, *, should_failed: bool = False) -> int:
     """Return the process's exit status, never lower than what pytest or a plugin said.
+
+    ``should_failed``: a SHOULD did not pass, which makes pytest say 1 and no verdict worse.
 
     >>> exit_status(CONFORMANT, 0), exit_status(CONFORMANT, 1), exit_status(INCONCLUSIVE, 0)
     (0, 1, 8)
     >>> exit_status(NON_CONFORMANT, 1), exit_status(INCONCLUSIVE, 1), exit_status(INCONCLUSIVE, 2)
     (1, 8, 2)
+    >>> exit_status(CONFORMANT, 1, should_failed=True)
+    0
     """
     # 1 (tests failed) and 5 (none collected) are what our own reports make pytest say.
     if pytest_status not in {0, 1, 5}:
         return pytest_status
-    return EXIT_STATUS[decided] or pytest_status
+    return EXIT_STATUS[decided] or (0 if should_failed else pytest_status)
 
 
 def counts(settled: Mapping[str, Result]) -> dict[str, int]:

@@ -155,3 +155,10 @@ def test_a_bend_is_at_best_inconclusive() -> None:
 def test_exit_status(decided: str, pytest_said: int, expected: int) -> None:
     """0 conformant, 1 non-conformant, 8 inconclusive; 2, 3, 4 as pytest means them."""
     assert exit_status(decided, pytest_said) == expected  # type: ignore[arg-type]
+
+
+def test_a_should_that_fails_does_not_fail_a_gate() -> None:
+    """pytest counts a failed SHOULD and says 1; the verdict is conformant, and so is the status."""
+    assert exit_status(CONFORMANT, 1, should_failed=True) == 0
+    assert exit_status(CONFORMANT, 77, should_failed=True) == 77
+    assert exit_status(NON_CONFORMANT, 1, should_failed=True) == 1
