@@ -78,6 +78,14 @@ class CheckItem(pytest.Function):
         finally:
             running.reset(token)
 
+    def repr_failure(
+        self,
+        excinfo: pytest.ExceptionInfo[BaseException],
+        style: Any = None,  # noqa: ARG002 - pytest's signature
+    ) -> str:
+        """Return one line: frames would show locals, and the Judgement says more than they do."""
+        return f"{excinfo.typename}: {' '.join(str(excinfo.value).split())}"
+
 
 def properties(check: Check) -> list[tuple[str, object]]:
     """Return a check's metadata as pytest's user_properties, which reach JUnit."""
