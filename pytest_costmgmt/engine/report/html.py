@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from collections.abc import Collection
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -12,8 +14,10 @@ from pytest_costmgmt.resources import PACKAGE
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
 PAGE, STYLE, SCRIPT = "template.html.j2", "report.css", "report.js"
+_ID = re.compile(r"\b(CM-[A-Z]{3}-[0-9]{3})\b")
 _FOLDER = PACKAGE / "engine" / "report"
 
 # In which order a reader wants them: what must be mended, what was not proved, what is well.
@@ -48,8 +52,10 @@ def render(report: dict[str, Any], *, fixes: bool = False) -> str:
     return _template().render(
         report=report,
         sections=_sections(report["checks"]),
+        ids={check["id"] for check in report["checks"]},
         groups=_groups(report["checks"]),
         must=_must(report["checks"]),
+        settings=_settings(report["run"]["settings"]),
         meaning=MEANING[report["verdict"]],
         fixes=fixes,
         style=style,
@@ -73,6 +79,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["moment"] = moment
+    environment.filters["linked"] = linked
     return environment.get_template(PAGE)
 
 
@@ -97,6 +104,30 @@ def moment(text: str) -> str:
     except ValueError:
         return text
     return f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def linked(text: str, ids: Collection[str]) -> Markup:
+    """Return escaped text in which the checks of this report are links to them.
+
+    >>> print(linked("failed: CM-EXT-004 <b> is not CM-EXT-009", {"CM-EXT-004"}))
+    failed: <a href="#CM-EXT-004">CM-EXT-004</a> &lt;b&gt; is not CM-EXT-009
+    """
+    from markupsafe import Markup, escape  # noqa: PLC0415 - Jinja2 brings it
+
+    pieces = _ID.split(text)  # every second piece is an id
+    link = Markup('<a href="#{0}">{0}</a>')
+    return Markup().join(
+        link.format(piece) if place % 2 and piece in ids else escape(piece)
+        for place, piece in enumerate(pieces)
+    )
+
+
+def _settings(sources: dict[str, str]) -> dict[str, str]:
+    """Return for each source the settings that came from it: forty lines say less."""
+    by_source: dict[str, list[str]] = {}
+    for name, source in sources.items():
+        by_source.setdefault(source.partition(" (")[0], []).append(name)
+    return {source: ", ".join(names) for source, names in by_source.items()}
 
 
 def _sections(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
