@@ -77,11 +77,16 @@ def persist(login: Login, *, deadline: float, extra: Mapping[str, str]) -> PGcon
     __tracebackhide__ = True
     started = time.monotonic()
     attempts = 0
+    said: Refusal | None = None
     while True:
         attempts += 1
         opened = open_login(login, until=started + deadline, extra=extra)
         if not isinstance(opened, Refusal):
             return opened
+        # The last attempt may be cut off by the deadline: what the server said before it counts.
+        if said is not None and opened.kind == "no-answer":
+            opened = said
+        said = opened
         waited = time.monotonic() - started
         if not retryable(opened.sqlstate) or waited + _PAUSE >= deadline:
             raise Refused(login, opened, attempts=attempts, waited=waited) from None
@@ -98,6 +103,7 @@ def open_login(login: Login, *, until: float, extra: Mapping[str, str]) -> PGcon
     if isinstance(found, Refusal):
         return found
     opened: PGconn | Failed | None = None
+    allowed = max(0.0, until - time.monotonic())
     candidates = found or [login.where.get("hostaddr", "")]
     for index, address in enumerate(candidates):
         # One address that never answers must leave time for the next.
@@ -109,7 +115,7 @@ def open_login(login: Login, *, until: float, extra: Mapping[str, str]) -> PGcon
         if opened.stage not in {"start", "reaching"}:
             break
     assert isinstance(opened, Failed)  # noqa: S101 - there is at least one candidate
-    return _why(opened, login, address or host, port, until)
+    return _why(opened, login, address or host, port, until, allowed=allowed)
 
 
 def _conninfo(login: Login, extra: Mapping[str, str]) -> bytes:
@@ -175,15 +181,17 @@ def settled(where: Mapping[str, str]) -> PGconn | Refusal:
     )
 
 
-def _why(failed: Failed, login: Login, host: str, port: str, until: float) -> Refusal:
+def _why(
+    failed: Failed, login: Login, host: str, port: str, until: float, *, allowed: float
+) -> Refusal:
     """Return what a failure means; without a SQLSTATE the socket is asked."""
     if failed.sqlstate is not None:
         return refused(failed.sqlstate, login)
     if failed.timed_out:
         return probe.no_answer(
-            "no answer came before the deadline"
+            f"no answer came within {allowed:.1f} s"
             if failed.stage == "reaching"
-            else "the port accepts connections, but no answer came before the deadline"
+            else f"the port accepts connections, but no answer came within {allowed:.1f} s"
         )
     if failed.needs_password:
         return Refusal(

@@ -215,3 +215,16 @@ def test_a_server_that_comes_up_is_waited_for(stranger: Callable[[Serve], Strang
     with pytest.raises(Refused) as caught:
         connect(login(**server.where), deadline=20.0)
     assert (caught.value.sqlstate, caught.value.attempts) == ("3D000", 3)
+
+
+def test_what_the_server_said_outlives_an_attempt_that_was_cut_off(
+    stranger: Callable[[Serve], Stranger],
+) -> None:
+    """The deadline ends the last attempt before its answer: the one before it is told."""
+
+    def serve(connection: socket.socket, count: int) -> None:
+        (fatal("53300", "x") if count == 1 else silent)(connection, count)
+
+    with pytest.raises(Refused) as caught:
+        connect(login(**stranger(serve).where), deadline=1.0)
+    assert (caught.value.sqlstate, caught.value.kind) == ("53300", "full")
