@@ -28,8 +28,8 @@ SETTINGS = (
     "log_line_prefix=%a|%d|",
 )
 READS = (
-    r"(SELECT|WITH|SHOW|EXPLAIN \(VERBOSE, FORMAT JSON\) SELECT|SET LOCAL|SAVEPOINT|RELEASE|ROLLBACK"
-    r"|BEGIN (ISOLATION LEVEL REPEATABLE READ )?READ ONLY)\b"
+    r"(SELECT|WITH|SHOW|EXPLAIN \(VERBOSE, FORMAT JSON\) SELECT|SET LOCAL|SAVEPOINT|RELEASE"
+    r"|ROLLBACK|BEGIN (ISOLATION LEVEL REPEATABLE READ )?READ ONLY)\b"
 )
 
 BROKEN = """
@@ -61,9 +61,9 @@ class Target:
     @property
     def application(self) -> list[str]:
         """The application's login, as options."""
+        where = f"host=127.0.0.1 port={self.server.port}"
         return [
-            f"--costmgmt-dsn=host=127.0.0.1 port={self.server.port} user='{self.role}'"
-            f" dbname='{self.database}'",
+            f"--costmgmt-dsn={where} user='{self.role}' dbname='{self.database}'",
             f"--costmgmt-password-file={self.password_file}",
             f"--costmgmt-hive-password-file={self.hive_file}",
         ]
@@ -71,9 +71,9 @@ class Target:
     @property
     def administrator(self) -> list[str]:
         """The administrator's login, as options."""
+        where = f"host=127.0.0.1 port={self.server.port}"
         return [
-            f"--costmgmt-admin-dsn=host=127.0.0.1 port={self.server.port} user=postgres"
-            " dbname=postgres",
+            f"--costmgmt-admin-dsn={where} user=postgres dbname=postgres",
             f"--costmgmt-admin-password-file={self.admin_file}",
         ]
 
