@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Generator, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from pytest_costmgmt.engine.collection import NODE_ID
 from pytest_costmgmt.engine.outcome import Result
 from pytest_costmgmt.engine.prepare import Preparation
 from pytest_costmgmt.engine.present import LETTERS, present
-from pytest_costmgmt.engine.report import assemble, folder, terminal
+from pytest_costmgmt.engine.report import assemble, folder, junit, terminal
 from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.settings import Settings
 
@@ -35,6 +37,7 @@ class Controller:
         self.expected: tuple[Check, ...] = ()
         self.attempts: dict[str, list[Result]] = {}
         self.bends: list[str] = []
+        self.crashed: set[str] = set()
         self.preparation: Preparation | None = None
         self.session: pytest.Session | None = None
 
@@ -113,6 +116,7 @@ class Controller:
             self.bend(f"{report.nodeid}, which is no check, ran among the checks")
         elif report.when not in PHASES:
             self.bend(f"a worker crashed while it ran {report.nodeid}")
+            self.crashed.add(report.nodeid)
         return (yield)
 
     def _record(self, report: pytest.TestReport, result: Result) -> None:
@@ -149,16 +153,15 @@ class Controller:
 
     def _report_verdict(self) -> None:
         decided = self._verdict()
-        good = decided == outcome.CONFORMANT
-        report = pytest.TestReport(
-            nodeid=f"{NODE_ID}::verdict",
-            location=(NODE_ID, None, "verdict"),
-            keywords={},
-            outcome="passed" if good else "failed",
-            longrepr=None if good else "\n".join([decided, *self.reasons()]),
-            when="call",
-        )
-        self.config.hook.pytest_runtest_logreport(report=report)
+        missing = [c for c in self.expected if c.id not in self.attempts]
+        junit.add_missing(self.config, missing, self.settled(), told=self.crashed)
+        for report in junit.verdict(self, decided):
+            self.config.hook.pytest_runtest_logreport(report=report)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        """Make JUnit's file for its owner alone before pytest writes it."""
+        junit.make_private(self.config)
 
     def pytest_report_header(self) -> list[str]:
         """Say what the target is, and where each setting came from."""
@@ -202,11 +205,12 @@ class Controller:
 
     # --- telling --------------------------------------------------------------------------
 
-    def did_not_start(self, problem: str) -> None:
+    def did_not_start(self, problem: str, report: str | None) -> None:
         """Write the report of a run that could not start; pytest tells the problem itself."""
-        if self.settings is not None and self.settings.report is not None:
+        if report is not None:
             reason = f"the run could not start: {problem}"
-            folder.write(self.settings.report, folder.unfinished(reason), "")
+            with contextlib.suppress(OSError):  # it may be the problem
+                folder.write(Path(report).expanduser(), folder.unfinished(reason), "")
         terminal.verdict_line(self.config, "inconclusive", ["the run could not start"], [], 0.0)
 
     def finish(self, pytest_status: int) -> int:

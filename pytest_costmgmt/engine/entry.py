@@ -20,6 +20,7 @@ from pytest_costmgmt.settings import Settings, environment, resolve
 
 Status = int | pytest.ExitCode | None
 
+_REPORT: pytest.StashKey[str | None] = pytest.StashKey()
 _REPORT_PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 
 
@@ -36,8 +37,9 @@ def enter(config: pytest.Config, args: list[str], effective: Any, *, runnable: b
     if runnable:
         args.extend([str(folder), f"--confcutdir={folder}"])
     if not activation.in_xdist_worker():
+        report = config.stash[_REPORT] = _early(config, effective, "report")
         config.stash[_REPORT_PROBLEM] = report_folder.clear(
-            _early(config, effective, "report"), getattr(effective, "xmlpath", None)
+            report, getattr(effective, "xmlpath", None)
         )
     config.pluginmanager.register(Runner(config), "costmgmt-runner")
 
@@ -91,7 +93,7 @@ def guarded(config: pytest.Config, problem: str) -> Generator[None, Status, Stat
         _begin(config, controller, problem)
         status = yield
     except pytest.UsageError as error:
-        controller.did_not_start(str(error))
+        controller.did_not_start(str(error), config.stash.get(_REPORT, None))
         raise
     except BaseException as error:
         controller.bend(f"the session ended with {type(error).__name__}")

@@ -98,15 +98,22 @@ def settle(
             )
         elif result.outcome == "blocked":  # said by a worker, but its cause is not seen here
             result = msgspec.structs.replace(result, outcome="error")
-        if gate and check.level == MUST and result.outcome in {"skipped", "unverifiable"}:
-            result = msgspec.structs.replace(
-                result,
-                outcome="error",
-                summary=f"release-gate accepts nothing in place of a pass; it is"
-                f" {result.outcome}: {result.summary}",
-            )
+        if gate:
+            result = gated(check, result)
         settled[check.id] = result
     return settled
+
+
+def gated(check: Check, result: Result) -> Result:
+    """Return what release-gate makes of a result: nothing stands in for a MUST's pass."""
+    if check.level != MUST or result.outcome not in {"skipped", "unverifiable"}:
+        return result
+    return msgspec.structs.replace(
+        result,
+        outcome="error",
+        summary=f"release-gate accepts nothing in place of a pass; it is"
+        f" {result.outcome}: {result.summary}",
+    )
 
 
 def _single(check: Check, attempts: list[Result], unfinished: str) -> Result:

@@ -11,7 +11,7 @@ import pytest
 from pytest_costmgmt.engine import shared, suite_fixtures
 from pytest_costmgmt.engine.collection import CheckItem
 from pytest_costmgmt.engine.evidence import Undecided, Unmet
-from pytest_costmgmt.engine.outcome import BLOCKING, Result, outcome_of, to_wire
+from pytest_costmgmt.engine.outcome import BLOCKING, Result, gated, outcome_of, to_wire
 from pytest_costmgmt.engine.present import present
 from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.secret import redact
@@ -31,6 +31,7 @@ class Runner:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.outcomes: dict[str, str] = {}
+        self.allure: Any = None
         config.pluginmanager.register(suite_fixtures, "costmgmt-suite-fixtures")
 
     @pytest.hookimpl(trylast=True)
@@ -69,9 +70,22 @@ class Runner:
             self.outcomes[item.check.id] = result.outcome
             report.costmgmt = to_wire(result)  # type: ignore[attr-defined]
             present(report, item.check, result)
+            self._tell_allure(item, result)
         elif not call.excinfo:
             report.outcome, report.longrepr = "passed", None
         return report
+
+    def _tell_allure(self, item: CheckItem, result: Result) -> None:
+        if not self.config.pluginmanager.has_plugin("allure_listener"):
+            return
+        if self.allure is None:
+            from pytest_costmgmt.engine.report.allure import Allure  # noqa: PLC0415 - if active
+
+            self.allure = Allure(self.config)
+        context = shared.of(self.config).context
+        if context is not None and context.profile == "release-gate":
+            result = gated(item.check, result)
+        self.allure.tell(item.nodeid, item.check, result)
 
     def _result(self, item: CheckItem, call: pytest.CallInfo[None]) -> Result | None:
         """Return the result that this phase decides, or None if another phase will."""

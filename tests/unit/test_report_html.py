@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -175,7 +176,7 @@ def test_structure_for_a_screen_reader() -> None:
     names = Counter(tag for tag, _ in read.tags)
     assert (names["main"], names["header"], names["footer"], names["h1"]) == (1, 1, 1, 1)
     levels = [int(tag[1]) for tag, _ in read.tags if re.fullmatch("h[1-6]", tag)]
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
     ids = [str(a["id"]) for _, a in read.tags if "id" in a]
     assert len(ids) == len(set(ids))
     for _, attributes in read.tags:

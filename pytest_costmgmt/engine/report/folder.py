@@ -10,6 +10,7 @@ import msgspec
 
 from pytest_costmgmt.engine.files import remove, write_whole
 from pytest_costmgmt.engine.report import html
+from pytest_costmgmt.engine.report.junit import path as junit_path
 from pytest_costmgmt.engine.report.model import API_VERSION, ConformanceReport, RunFacts
 from pytest_costmgmt.secret import redact
 
@@ -24,7 +25,7 @@ def clear(folder: str | None, junit: str | None) -> str:
     """
     try:
         if junit:
-            remove(Path(junit).expanduser())
+            remove(junit_path(junit))
         if folder is not None:
             place = Path(folder).expanduser()
             place.mkdir(parents=True, exist_ok=True)
