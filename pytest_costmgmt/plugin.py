@@ -84,6 +84,8 @@ def pytest_cmdline_main(
     if decided.problem and not decided.suite:
         raise pytest.UsageError(decided.problem)
     if not decided.suite:
+        if decided.told:
+            _check_settings(config)
         status = yield
         if decided.told:
             _say_no_verdict(config)
@@ -91,6 +93,13 @@ def pytest_cmdline_main(
     from pytest_costmgmt.engine import entry  # noqa: PLC0415 - only when the suite runs
 
     return (yield from entry.guarded(config, decided.problem))
+
+
+def _check_settings(config: pytest.Config) -> None:
+    """A target that cannot be meant is told before the user's tests run."""
+    from pytest_costmgmt.engine import user_fixtures  # noqa: PLC0415 - a target was named
+
+    user_fixtures.check(config)
 
 
 def _say_no_verdict(config: pytest.Config) -> None:
@@ -101,6 +110,16 @@ def _say_no_verdict(config: pytest.Config) -> None:
         print(line)  # noqa: T201 - there is no reporter (-p no:terminal)
     else:
         reporter.write_line(line)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Let xdist's workers share a server, should one of their tests ask for it."""
+    decided = node.config.stash.get(_ACTIVATION, None)
+    if decided is None or not decided.suite:
+        from pytest_costmgmt.fixtures import hand_over  # noqa: PLC0415 - a plugin: not before
+
+        hand_over(node)
 
 
 @pytest.hookimpl(tryfirst=True)

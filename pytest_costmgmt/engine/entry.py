@@ -12,11 +12,12 @@ from pytest_costmgmt.engine import activation
 from pytest_costmgmt.engine.collection import NODE_ID, ConformanceDirectory
 from pytest_costmgmt.engine.controller import Controller
 from pytest_costmgmt.engine.report import folder as report_folder
+from pytest_costmgmt.engine.resolved import settings_of
 from pytest_costmgmt.engine.runner import Runner
 from pytest_costmgmt.errors import CostMgmtError, UsageProblem
-from pytest_costmgmt.options import BY_NAME, OPTIONS
+from pytest_costmgmt.options import BY_NAME
 from pytest_costmgmt.resources import resource
-from pytest_costmgmt.settings import Settings, environment, resolve
+from pytest_costmgmt.settings import environment
 
 Status = int | pytest.ExitCode | None
 
@@ -66,23 +67,6 @@ def directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         parent, path=path, nodeid=NODE_ID
     )
     return collector
-
-
-def settings_of(config: pytest.Config) -> Settings:
-    """Resolve the Settings of a run; raises UsageProblem."""
-    typed = config._parser.parse_known_args(list(config.invocation_params.args))  # noqa: SLF001
-    command_line = {option.name: getattr(config.option, option.key, None) for option in OPTIONS}
-    from_addopts = frozenset(
-        option.name for option in OPTIONS if getattr(typed, option.key, None) is None
-    )
-
-    def ini(key: str) -> Any:
-        try:
-            return config.getini(key)
-        except (TypeError, ValueError, pytest.UsageError) as error:
-            raise UsageProblem(f"the ini key {key} cannot be read: {error}") from None
-
-    return resolve(command_line, environment(), ini, from_addopts=from_addopts)
 
 
 def guarded(config: pytest.Config, problem: str) -> Generator[None, Status, Status]:

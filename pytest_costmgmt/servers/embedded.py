@@ -114,6 +114,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float
     watch_pid: int | None
     bases: tuple[Path, ...]
+    also: tuple[Path, ...] = ()
 
 
 def start(
@@ -127,6 +128,7 @@ def start(
     deadline: float = 60,
     watch_pid: int | None = None,
     bases: Sequence[Path] | None = None,
+    also: Sequence[Path] = (),
 ) -> Instance:
     """Start a server in a new folder and return when it answers.
 
@@ -134,7 +136,8 @@ def start(
     superuser has ``superuser_password``. ``conf`` are lines for the end of postgresql.conf,
     ``hba_first`` for the begin of pg_hba.conf. The server ends with process ``watch_pid``
     (default: this one, and with it also when it closes our pipe). ``bases`` are the folders in
-    which the run folder may be made. Raises ProvisionFailed or ServerNotReady, nothing left.
+    which the run folder may be made, ``also`` those that end with the server. Raises
+    ProvisionFailed or ServerNotReady, nothing left.
     """
     if not _RUN_ID.fullmatch(run_id):
         raise UsageProblem(
@@ -147,6 +150,7 @@ def start(
         deadline=deadline,
         watch_pid=watch_pid,
         bases=tuple(folders.run_bases(os.environ) if bases is None else bases),
+        also=tuple(also),
     )
     folders.sweep(wish.bases)
     source = _Source(programs, template, superuser_password)
@@ -203,6 +207,7 @@ class _Source:
 def _start_in(base: Path, source: _Source, wish: Wish) -> Instance:
     programs, user = source.programs, source.programs.user
     folder = folders.make(base, wish.run_id, user, shorter=wish.bases)
+    folder = msgspec.structs.replace(folder, also=wish.also)
     data, log = folder.path / "data", folder.path / "log"
     config = {
         "argv": serving.command(programs.bindir, data),

@@ -45,11 +45,12 @@ class RunFolder(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     socket_dir: Path
     lock: int
+    also: tuple[Path, ...] = ()
 
     @property
     def folders(self) -> list[str]:
         """All that is to be removed, the run folder last: it tells of the others."""
-        return list(dict.fromkeys([str(self.socket_dir), str(self.path)]))
+        return list(dict.fromkeys(map(str, [*self.also, self.socket_dir, self.path])))
 
 
 def cache_folder(given: Path | None, environ: Mapping[str, str]) -> Path:

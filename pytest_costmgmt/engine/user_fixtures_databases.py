@@ -1,0 +1,131 @@
+"""Fresh databases for a user's tests: clones of one template, made ahead and removed behind."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pytest_costmgmt.engine.user_fixtures_database import Credentials, Database
+from pytest_costmgmt.engine.user_fixtures_server import Made
+from pytest_costmgmt.errors import ProvisionFailed
+from pytest_costmgmt.initialize import migrations, template
+from pytest_costmgmt.postgres.errand import Errand, maintenance
+from pytest_costmgmt.postgres.login import Login
+
+
+def made_template(made: Made, name: str, credentials: Credentials) -> dict[str, Any]:
+    """Make the template of these credentials on a server; return its name. Raises CostMgmtError."""
+    settings, needs, server = made.wanted.settings, made.wanted.requirements, made.server
+    needs = needs.named(role=credentials.role, database=name)
+    owner = server.application.acting_as(credentials.role, credentials.password, database=name)
+    administrator = server.administrator or owner.on(server.application.database)
+    errand = maintenance(administrator, deadline=settings.connect_timeout)
+    try:
+        if not template.may_create(errand):
+            raise ProvisionFailed(
+                f"Role {administrator.role} may not create databases on {server.label}.",
+                hint="Give a role that may: --costmgmt-admin-dsn.",
+            )
+        try:
+            template.initialize_template(
+                administrator, owner, requirements=needs, deadline=settings.connect_timeout
+            )
+            if settings.manage:
+                with TemporaryDirectory(prefix="costmgmt-") as scratch:
+                    within = migrations.Surroundings(
+                        application=owner,
+                        hive=server.hive,
+                        onprem=needs.hive.policy == "forbidden",
+                        scratch=Path(scratch),
+                    )
+                    deadline = settings.migrate_timeout
+                    migrations.migrate(settings.manage, within, deadline=deadline)
+            errand.run(template.shut(name))
+        except BaseException:
+            errand.run(template.drop(errand, name))
+            raise
+    finally:
+        errand.close()
+    return {"template": name}
+
+
+class Databases:
+    """Makes fresh databases, and removes them; for fixtures of wider scope than a test."""
+
+    def __init__(self, made: Made, credentials: Credentials, *, template: str, prefix: str) -> None:
+        self.made, self.credentials = made, credentials
+        self._template, self._prefix = template, prefix
+        self._errands: list[Errand] = []
+        self._ahead = ""
+        self._served = 0
+
+    def __repr__(self) -> str:
+        return f"<fresh databases of role {self.credentials.role!r} on {self.made.server.label}>"
+
+    @contextlib.contextmanager
+    def fresh(self) -> Iterator[Database]:
+        """Yield a database that is removed at the end of the block."""
+        database = self.create()
+        try:
+            yield database
+        finally:
+            self.remove(database)
+
+    def create(self) -> Database:
+        """Return a new database: initialized, empty or migrated, nobody's but the caller's.
+
+        Raises StatementFailed, ConnectFailed.
+        """
+        cloning, _ = self._connected()
+        name, self._ahead = self._ahead or self._begun(cloning), ""
+        cloning.wait()
+        self._served += 1
+        if self._served > 1:  # who used two will use a third: it is copied while this one is used
+            self._ahead = self._begun(cloning)
+        server, settings = self.made.server, self.made.wanted.settings
+        return Database(
+            self._login(name),
+            hive=server.hive,
+            onprem=self.made.wanted.requirements.hive.policy == "forbidden",
+            timeout=settings.connect_timeout,
+        )
+
+    def remove(self, database: Database) -> None:
+        """End the database's clients and remove it; the server does it while we go on."""
+        _, dropping = self._connected()
+        dropping.send([template.drop(dropping, database.name)])
+
+    def close(self) -> None:
+        """Leave the server; on one that is not ours nothing is left of what was made here."""
+        errands, self._errands = self._errands, []
+        try:
+            if errands and not self.made.server.ours:
+                cloning, dropping = errands
+                dropping.wait()
+                if self._ahead:
+                    cloning.run(template.drop(cloning, self._ahead))
+        finally:
+            for errand in errands:
+                errand.close()
+
+    def _login(self, name: str) -> Login:
+        server, mine = self.made.server, self.credentials
+        return server.application.acting_as(mine.role, mine.password, database=name)
+
+    def _begun(self, cloning: Errand) -> str:
+        name = self._prefix + secrets.token_hex(6)
+        role = self.credentials.role
+        cloning.send(template.clone(cloning, name, template=self._template, owner=role))
+        return name
+
+    def _connected(self) -> tuple[Errand, Errand]:
+        if not self._errands:
+            server, timeout = self.made.server, self.made.wanted.settings.connect_timeout
+            login = server.administrator or self._login(server.application.database)
+            self._errands = [maintenance(login, deadline=timeout) for _ in range(2)]
+        cloning, dropping = self._errands
+        return cloning, dropping
