@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.facts.tied import tied
 from pytest_costmgmt.secret import redact
 
 _GRACE = 2.0
@@ -78,9 +81,10 @@ def _started(
     command: Sequence[str], environment: Mapping[str, str], out: IO[bytes], err: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
     try:
+        _there(command[0], environment)
         # Files, not pipes: a grandchild that keeps a pipe open would keep us waiting.
         process = subprocess.Popen(  # noqa: S603 - the operator's own command, as a list
-            command,
+            tied(command),
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -97,6 +101,15 @@ def _started(
         yield process
     finally:
         _end(process)
+
+
+def _there(program: str, environment: Mapping[str, str]) -> None:
+    """Raise OSError for a program that cannot be started: what starts it is another."""
+    from shutil import which  # noqa: PLC0415 - seldom needed
+
+    if which(program, path=environment.get("PATH")) is None:
+        number = errno.EACCES if Path(program).exists() else errno.ENOENT
+        raise OSError(number, os.strerror(number))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,7 @@
 """Run a command of the application: its output live and kept, a deadline, and nothing left of it.
 
 It gets a session of its own, so that a terminal's Ctrl-C reaches us first and we end it in order;
-on Linux the kernel ends it if we are killed.
+on Linux it is ended if we are killed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -21,21 +20,13 @@ from typing import IO, BinaryIO
 import msgspec
 
 from pytest_costmgmt.errors import UsageProblem
+from pytest_costmgmt.facts.tied import tied
 from pytest_costmgmt.secret import redact
 
 TAIL_LINES = 200
 LONGEST_LINE = 64 * 1024
 LOG_LIMIT = 32 * 1024 * 1024
 POLL = 0.05
-
-# Without it the command would outlive a killed pytest. preexec_fn is not safe beside threads, so
-# a small interpreter asks the kernel, and then becomes the command.
-_TIED = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-if os.getppid() != int(sys.argv[1]): sys.exit(137)
-os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
 Line = Callable[[str], None]
 
@@ -108,11 +99,9 @@ def _start(
     argv: Sequence[str], environment: Callable[[], Mapping[str, str]]
 ) -> subprocess.Popen[bytes]:
     __tracebackhide__ = True
-    tie = (sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()))
-    full = [*tie, *argv] if sys.platform == "linux" and sys.executable else list(argv)
     try:
         return subprocess.Popen(  # noqa: S603 - the operator's own command
-            full,
+            tied(argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
