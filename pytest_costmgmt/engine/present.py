@@ -9,6 +9,7 @@ import pytest
 from pytest_costmgmt.engine.check import Check
 from pytest_costmgmt.engine.outcome import Result
 from pytest_costmgmt.judge.finding import Finding
+from pytest_costmgmt.secret import redact
 
 LETTERS = {
     "passed": (".", "PASSED"),
@@ -31,16 +32,16 @@ def present(report: pytest.TestReport, check: Check, result: Result) -> None:
         report.outcome, report.longrepr = "passed", None
     elif result.outcome == "failed":
         report.outcome, report.when = "failed", "call"
-        report.longrepr = "\n".join(told(check, result))
+        report.longrepr = redact("\n".join(told(check, result)))
     elif result.outcome in {"error", "blocked"}:
         report.outcome = "failed"
         if report.when == "call":
             report.when = "setup"
-        report.longrepr = f"{result.outcome}: {result.summary}"
+        report.longrepr = redact(f"{result.outcome}: {result.summary}")
     else:
         report.outcome = "skipped"
         report.longrepr = (
-            f"costmgmt/{check.group}", 0, f"Skipped: {result.outcome}: {result.summary}",
+            f"costmgmt/{check.group}", 0, redact(f"Skipped: {result.outcome}: {result.summary}"),
         )  # fmt: skip
     # A pass that another plugin called xfail, or a failure that it called xfailed, is neither.
     if hasattr(report, "wasxfail"):

@@ -52,11 +52,11 @@ class Runner:
         if not isinstance(item, CheckItem):
             return
         data = shared.of(self.config)
-        if (reason := data.skip.get(item.check.id)) is not None:
-            raise NotRun("skipped", reason)
         causes = tuple(d for d in item.check.after if self.outcomes.get(d) in BLOCKING)
         if causes:
             raise NotRun("blocked", f"blocked by {', '.join(causes)}", causes)
+        if (reason := data.skip.get(item.check.id)) is not None:
+            raise NotRun("skipped", reason)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
