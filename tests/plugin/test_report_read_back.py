@@ -154,8 +154,8 @@ def test_junit_says_it_in_our_words(files: Files) -> None:
         assert words in failure.text
     assert "error: RuntimeError: the ground shook" in found["CM-ROL-001"].result[0].message
     assert "blocked: blocked by CM-EXT-001" in found["CM-EXT-002"].result[0].message
-    words = {"CM-SRV-003": "skipped", "CM-SRV-002": "unverifiable", "CM-CON-008": "not-supported"}
-    for id_, word in words.items():
+    firsts = {"CM-SRV-003": "skipped", "CM-SRV-002": "unverifiable", "CM-CON-008": "not-supported"}
+    for id_, word in firsts.items():
         assert found[id_].result[0].message.startswith(f"{word}: "), id_
     assert "the operator says so" in found["CM-SRV-003"].result[0].message
 
