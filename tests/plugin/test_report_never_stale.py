@@ -53,7 +53,7 @@ def test_no_older_report_survives_a_run_that_could_not_start(
 def test_no_older_report_survives_an_option_that_pytest_does_not_know(
     run: Run, tmp_path: Path
 ) -> None:
-    """pytest itself refuses the command line before it asks us; the old green is gone already."""
+    """Pytest itself refuses the command line before it asks us; the old green is gone already."""
     report = tmp_path / "report"
     _older(report)
     ran = run("--costmgmt", "--no-such-option", f"--junitxml={report / 'junit.xml'}")

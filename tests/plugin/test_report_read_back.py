@@ -102,7 +102,7 @@ def cases(files: Files) -> dict[str, junitparser.TestCase]:
     return found
 
 
-def properties(case: junitparser.TestCase) -> dict[str, str]:
+def properties(case: Any) -> dict[str, str]:
     """Return a case's properties."""
     return {each.name: each.value for each in case.child(junitparser.Properties) or ()}
 

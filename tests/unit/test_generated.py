@@ -62,7 +62,7 @@ sys.exit(pytest.main(["--costmgmt", "--costmgmt-profile=release-gate",
 
 
 def test_the_catalogue_is_what_is_collected_both_ways(tmp_path: Path) -> None:
-    """pytest collects each check of the widest profile once, in the catalogue's order; no other."""
+    """Pytest collects each check of the widest profile once, in the catalogue's order; no other."""
     done = subprocess.run(
         [sys.executable, "-c", COLLECT], cwd=tmp_path, capture_output=True, text=True,
         timeout=120, check=False,
