@@ -97,9 +97,14 @@ class Database:
         return {**found, **spellings.libpq_environment(self.login)}
 
     def django(self) -> dict[str, Any]:
-        """Return an entry of Django's DATABASES, whose test database is this one too."""
+        """Return an entry of Django's DATABASES, whose test database is this one too.
+
+        Complete, so that it may also update the settings of a connection that exists already.
+        """
         __tracebackhide__ = True
-        return {**spellings.django_database(self.login), "TEST": {"NAME": self.name}}
+        unsaid = dict.fromkeys(("CHARSET", "COLLATION", "MIRROR"))
+        test = {**unsaid, "MIGRATE": True, "NAME": self.name}
+        return {**spellings.django_database(self.login), "TEST": test}
 
     def connect(self, *, autocommit: bool = False) -> Connection[TupleRow]:
         """Return a new psycopg connection. Raises ConnectFailed."""

@@ -1,0 +1,175 @@
+"""Measure a fresh database for each test: ours against pytest-postgresql's, of the same template.
+
+    python bench/databases.py [--tests 200] [--runs 3]
+
+Makes a virtual environment of its own for it (in a temporary folder, or --venv DIR, which is used
+again). pytest-postgresql is given a running server with our configuration, so that its figures
+hold no server's start; ours hold one. Prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+INHERITED = ("PYTEST_", "COSTMGMT_", "PG")
+
+TESTS = """
+import pytest
+@pytest.mark.parametrize("number", range({tests}))
+def test_writes({fixture}, number):
+    connection = {fixture}
+    connection.execute("CREATE TABLE line (id int PRIMARY KEY)")
+    connection.execute("INSERT INTO line VALUES (1)")
+    connection.commit()
+"""
+# What each test waits for its database, from setup to teardown; the first starts servers.
+TIMES = """
+import json, os
+SPENT = {}
+def pytest_runtest_logreport(report):
+    if report.when != "call":
+        SPENT[report.nodeid] = SPENT.get(report.nodeid, 0.0) + report.duration
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):
+        with open(os.environ["BENCH_TIMES"], "w") as file:
+            json.dump(list(SPENT.values()), file)
+"""
+THEIRS = """
+import psycopg
+from pytest_postgresql import factories
+def extensions(**login):
+    login.pop("autocommit", None)
+    with psycopg.connect(**login) as connection:
+        for name in ("uuid-ossp", "pg_trgm", "pg_stat_statements"):
+            connection.execute(f'CREATE EXTENSION IF NOT EXISTS "{name}"')
+postgresql_noproc = factories.postgresql_noproc(load=[extensions])
+postgresql = factories.postgresql("postgresql_noproc")
+"""
+SERVER = """
+import json, os, sys
+from pytest_costmgmt.postgres.login import pack
+from pytest_costmgmt.servers import embedded
+from pytest_costmgmt.settings import resolve
+programs = embedded.embedded_programs(resolve({}, os.environ, lambda _: None))
+instance = embedded.start(run_id="bench", programs=programs)
+print(json.dumps({"label": programs.label, **pack(instance.superuser)}), flush=True)
+sys.stdin.read()
+instance.stop()
+"""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return this environment without what would change a run."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(INHERITED)}
+    return {**kept, **more}
+
+
+def interpreter(folder: Path) -> Path:
+    """Return a Python with this project and pytest-postgresql, newest."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        wanted = [f"{ROOT}[embedded,parallel]", "pytest-postgresql"]
+        subprocess.run([str(python), "-m", "pip", "install", "-q", *wanted], check=True)
+    return python
+
+
+@contextmanager
+def server(python: Path) -> Iterator[dict[str, object]]:
+    """Run a server for pytest-postgresql; yield the superuser's login to it."""
+    with subprocess.Popen(
+        [str(python), "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True, env=environment(),
+    ) as process:  # fmt: skip
+        assert process.stdout is not None  # noqa: S101 - both are pipes
+        assert process.stdin is not None  # noqa: S101
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
+
+
+class Side:
+    """One of the two that are compared."""
+
+    def __init__(self, folder: Path, python: Path, fixture: str, conftest: str, tests: int) -> None:
+        folder.mkdir()
+        self.folder, self.python = folder, python
+        self.environ: dict[str, str] = {}
+        self.arguments = ["-p", "no:cacheprovider", "-q"]
+        (folder / "pytest.ini").write_text("[pytest]\n")
+        (folder / "conftest.py").write_text(conftest + TIMES)
+        (folder / "test_it.py").write_text(TESTS.format(tests=tests, fixture=fixture))
+
+    def run(self, *more: str) -> tuple[float, list[float]]:
+        """Return the process's seconds, and each test's for its database but the first's."""
+        times, began = self.folder / "times.json", time.perf_counter()
+        done = subprocess.run(
+            [str(self.python), "-m", "pytest", *self.arguments, *more],
+            cwd=self.folder, env=environment(**self.environ, BENCH_TIMES=str(times)),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        seconds = time.perf_counter() - began
+        if done.returncode:
+            raise SystemExit(done.stdout + done.stderr)
+        return seconds, json.loads(times.read_text())[1:]
+
+
+def compare(python: Path, tests: int, runs: int) -> None:
+    """Run both in turns and print the table."""
+    with tempfile.TemporaryDirectory() as temporary, server(python) as login:
+        here = Path(temporary)
+        ours = Side(here / "ours", python, "costmgmt_connection", "", tests)
+        ours.arguments += ["-p", "no:postgresql"]
+        theirs = Side(here / "theirs", python, "postgresql", THEIRS, tests)
+        where = dict(login["where"])  # type: ignore[call-overload]
+        theirs.arguments += [
+            f"--postgresql-host={where['host']}",
+            f"--postgresql-port={where['port']}",
+            f"--postgresql-user={login['role']}",
+        ]
+        theirs.environ["PGPASSWORD"] = str(login["password"])
+        single: dict[str, list[float]] = {"ours": [], "theirs": []}
+        whole: dict[str, list[float]] = {"ours": [], "theirs": []}
+        for _ in range(runs):
+            for name, side in (("ours", ours), ("theirs", theirs)):
+                single[name] += side.run()[1]
+                whole[name].append(side.run("-n", "2")[0])
+    print(f"{login['label']}, Python {platform.python_version()}, {os.cpu_count()} cores,")
+    print(f"{tests} tests, {runs} runs in turns, medians.\n")
+    print("| what | ours | pytest-postgresql | ratio | at most |")
+    print("|---|---|---|---|---|")
+    for what, unit, factor, limit, found in (
+        ("fresh database for a test", "ms", 1000, 0.4, single),
+        (f"{tests} tests, -n 2", "s", 1, 0.5, whole),
+    ):
+        mine, other = (statistics.median(found[name]) * factor for name in ("ours", "theirs"))
+        print(f"| {what} | {mine:.1f} {unit} | {other:.1f} {unit} | {mine / other:.2f} | {limit} |")
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tests", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--venv", type=Path)
+    given = parser.parse_args()
+    if given.venv is not None:
+        compare(interpreter(given.venv.absolute()), given.tests, given.runs)
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        compare(interpreter(Path(folder) / "venv"), given.tests, given.runs)
+
+
+if __name__ == "__main__":
+    main()

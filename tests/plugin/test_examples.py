@@ -1,0 +1,42 @@
+"""The examples for other people's tests are run as their readers run them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+NEEDS = {"sqlalchemy": "sqlalchemy", "pytest-django": "pytest_django"}
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("name", ["plain", "psycopg-async", "sqlalchemy", "pytest-django"])
+def test_an_example_passes(tmp_path: Path, name: str, workers: str) -> None:
+    """Each example passes in its own folder, alone and with two workers, and leaves nothing."""
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    if workers != "0":
+        pytest.importorskip("xdist")
+    here = tmp_path / name
+    shutil.copytree(EXAMPLES / name, here, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "COSTMGMT_", "PG"))}
+    more = ["-n", workers] if workers != "0" else []
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *more],
+        cwd=here,
+        env={**kept, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+    assert not list(temporary.glob("costmgmt*"))
