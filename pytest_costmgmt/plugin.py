@@ -48,14 +48,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         parser.addini(option.key, option.help, type=ini, default=None)
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(
     early_config: pytest.Config, parser: pytest.Parser, args: list[str]
-) -> None:
+) -> Generator[None, None, None]:
     """Decide what this run is, and point pytest at the suite if it is ours."""
     effective = early_config.known_args_namespace
     if not _named(effective):
-        return
+        return (yield)
     from pytest_costmgmt.engine import activation, entry  # noqa: PLC0415 - only if named
 
     decided = activation.decide(
@@ -63,7 +63,14 @@ def pytest_load_initial_conftests(
     )
     early_config.stash[_ACTIVATION] = decided
     if decided.suite:
-        entry.enter(early_config, args, effective, runnable=not decided.problem)
+        entry.enter(early_config, args, effective, decided.problem)
+    try:
+        return (yield)
+    except (SystemExit, pytest.exit.Exception) as error:
+        if not decided.suite:
+            raise
+        # Another plugin's way out with status 0, before anything ran.
+        raise pytest.UsageError(f"a plugin ended the run while it was set up: {error}") from None
 
 
 def _named(effective: Any) -> bool:
@@ -77,22 +84,22 @@ def _named(effective: Any) -> bool:
 def pytest_cmdline_main(
     config: pytest.Config,
 ) -> Generator[None, int | pytest.ExitCode | None, int | pytest.ExitCode | None]:
-    """Decide the exit status: the one place that holds whatever other plugins do."""
+    """Tell what this run is to us, unless the suite runs (that is engine.entry.Guard's)."""
     decided = config.stash.get(_ACTIVATION, None)
     if decided is None or hasattr(config, "workerinput"):
         return (yield)
-    if decided.problem and not decided.suite:
+    if decided.suite and not config.pluginmanager.has_plugin("costmgmt-guard"):
+        raise pytest.UsageError("costmgmt-guard was taken out, and with it what decides a verdict.")
+    if decided.suite:
+        return (yield)
+    if decided.problem:
         raise pytest.UsageError(decided.problem)
-    if not decided.suite:
-        if decided.told:
-            _check_settings(config)
-        status = yield
-        if decided.told:
-            _say_no_verdict(config)
-        return status
-    from pytest_costmgmt.engine import entry  # noqa: PLC0415 - only when the suite runs
-
-    return (yield from entry.guarded(config, decided.problem))
+    if decided.told:
+        _check_settings(config)
+    status = yield
+    if decided.told:
+        _say_no_verdict(config)
+    return status
 
 
 def _check_settings(config: pytest.Config) -> None:

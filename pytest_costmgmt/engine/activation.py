@@ -16,6 +16,7 @@ NOTHING_RUNS = {
     "setupplan": "--setup-plan",
     "setuponly": "--setup-only",
     "stepwise_skip": "--stepwise-skip",
+    "looponfail": "--looponfail",  # pytest-xdist's: runs until it is interrupted
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from _pytest.fixtures import FuncFixtureInfo  # no public way to say "no fixtures"
 
-from pytest_costmgmt.engine import catalogue
+from pytest_costmgmt.engine import catalogue, suite_fixtures
 from pytest_costmgmt.engine.check import Check
 from pytest_costmgmt.engine.evidence import Evidence, running
 
@@ -38,7 +40,7 @@ class ConformanceModule(pytest.Module):
         """Yield one item a declared check: hooks that make or multiply items are not asked."""
         for check, name in catalogue.declared(self.obj):
             item: CheckItem = CheckItem.from_parent(
-                self, name=name, callobj=getattr(self.obj, name)
+                self, name=name, callobj=getattr(self.obj, name), fixtureinfo=_no_fixtures()
             )
             item.check = check
             item.user_properties.extend(properties(check))
@@ -46,12 +48,17 @@ class ConformanceModule(pytest.Module):
 
 
 class CheckItem(pytest.Function):
-    """A check as pytest's item; its evidence decides, not the absence of an exception."""
+    """A check as pytest's item; its evidence decides, not the absence of an exception.
+
+    Other plugins' fixtures (also autouse ones) and ``pytest_pyfunc_call`` have no say: the item
+    calls the declared function itself, with our facts.
+    """
 
     check: Check
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.runs = 0
         self.evidence = Evidence()
         self.started = time.perf_counter()
 
@@ -72,9 +79,15 @@ class CheckItem(pytest.Function):
 
     def runtest(self) -> None:
         """Run the check with its evidence open."""
+        self.runs += 1
+        function = getattr(catalogue.load_module(self.path), self.check.function)
+        facts = {
+            name: suite_fixtures.FACTS[name](self.config)
+            for name in inspect.signature(function).parameters
+        }
         token = running.set(self.evidence)
         try:
-            super().runtest()
+            function(**facts)
         finally:
             running.reset(token)
 
@@ -85,6 +98,10 @@ class CheckItem(pytest.Function):
     ) -> str:
         """Return one line: frames would show locals, and the Judgement says more than they do."""
         return f"{excinfo.typename}: {' '.join(str(excinfo.value).split())}"
+
+
+def _no_fixtures() -> FuncFixtureInfo:
+    return FuncFixtureInfo(argnames=(), initialnames=(), names_closure=[], name2fixturedefs={})
 
 
 def properties(check: Check) -> list[tuple[str, object]]:

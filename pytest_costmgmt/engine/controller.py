@@ -23,6 +23,7 @@ from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.settings import Settings
 
 PHASES = frozenset({"setup", "call", "teardown"})
+VERDICT = f"{NODE_ID}::verdict"
 
 
 class Controller:
@@ -36,6 +37,7 @@ class Controller:
         self.settings: Settings | None = None
         self.expected: tuple[Check, ...] = ()
         self.attempts: dict[str, list[Result]] = {}
+        self.so_far: dict[str, Result] = {}
         self.bends: list[str] = []
         self.crashed: set[str] = set()
         self.preparation: Preparation | None = None
@@ -117,19 +119,26 @@ class Controller:
         elif report.when not in PHASES:
             self.bend(f"a worker crashed while it ran {report.nodeid}")
             self.crashed.add(report.nodeid)
+        elif (report.when == "call" or report.failed) and report.nodeid != VERDICT:
+            self.bend(f"the report of {report.nodeid} lost its result")
         return (yield)
 
     def _record(self, report: pytest.TestReport, result: Result) -> None:
         attempts = self.attempts.setdefault(result.id, [])
-        if report.when == "teardown" and attempts:
+        if report.when == "teardown" and attempts and result.outcome == "error":
             attempts[-1] = result
         else:
             attempts.append(result)
-        settled = self.settled().get(result.id)
         check = next((check for check in self.expected if check.id == result.id), None)
-        if settled is not None and check is not None and settled.outcome != result.outcome:
-            report.costmgmt = outcome.to_wire(settled)  # type: ignore[attr-defined]
-            present(report, check, settled)
+        if check is None:
+            return
+        # The checks that it depends on came before it; the verdict settles all anew.
+        gate = self.settings is not None and self.settings.profile == "release-gate"
+        settled = outcome.settle_one(check, attempts, self.so_far, gate=gate)
+        self.so_far[check.id] = settled
+        # Always: another plugin may have given the report an outcome of its own.
+        report.costmgmt = outcome.to_wire(settled)  # type: ignore[attr-defined]
+        present(report, check, settled)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(
@@ -185,14 +194,20 @@ class Controller:
         )
 
     def _unfinished(self) -> str:
+        return "; ".join([*self.bends, *self._stopped()])
+
+    def _stopped(self) -> list[str]:
         session = self.session
         stopped = session is not None and (session.shouldstop or session.shouldfail)
-        told = [str(stopped)] if stopped else []
-        return "; ".join([*self.bends, *told])
+        return [str(stopped)] if stopped else []
+
+    def _bends(self) -> list[str]:
+        """Return all that bends the run, as it is known now."""
+        disturbed = outcome.disturbances(self.expected, self.attempts)
+        return [*self.bends, *self._stopped(), *disturbed]
 
     def _verdict(self) -> outcome.Verdict:
-        stopped = [self._unfinished()] if self._unfinished() else []
-        return outcome.verdict(self.expected, self.settled(), stopped)
+        return outcome.verdict(self.expected, self.settled(), self._bends())
 
     def _status(self, decided: outcome.Verdict, pytest_status: int) -> int:
         worse = {"failed", "error", "blocked"}
@@ -201,7 +216,7 @@ class Controller:
 
     def reasons(self) -> list[str]:
         """Return in sentences why the verdict is not better, the worst first."""
-        return assemble.reasons(self.expected, self.settled(), self.bends)
+        return assemble.reasons(self.expected, self.settled(), self._bends())
 
     # --- telling --------------------------------------------------------------------------
 

@@ -21,11 +21,13 @@ from pytest_costmgmt.settings import environment
 
 Status = int | pytest.ExitCode | None
 
+RUNNER, CONTROLLER, GUARD = "costmgmt-runner", "costmgmt-controller", "costmgmt-guard"
+
 _REPORT: pytest.StashKey[str | None] = pytest.StashKey()
 _REPORT_PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 
 
-def enter(config: pytest.Config, args: list[str], effective: Any, *, runnable: bool) -> None:
+def enter(config: pytest.Config, args: list[str], effective: Any, problem: str) -> None:
     """Point this run at the suite, and replace what an earlier run reported.
 
     The previous report must not survive a run that does not start: it is replaced at once by an
@@ -35,14 +37,29 @@ def enter(config: pytest.Config, args: list[str], effective: Any, *, runnable: b
     # Both: pytest decides rootdir and conftests from the first, tests from the second.
     effective.file_or_dir = [str(folder)]
     effective.confcutdir = str(folder)
-    if runnable:
+    if not problem:
         args.extend([str(folder), f"--confcutdir={folder}"])
     if not activation.in_xdist_worker():
         report = config.stash[_REPORT] = _early(config, effective, "report")
         config.stash[_REPORT_PROBLEM] = report_folder.clear(
             report, getattr(effective, "xmlpath", None)
         )
-    config.pluginmanager.register(Runner(config), "costmgmt-runner")
+    config.pluginmanager.register(Runner(config), RUNNER)
+    config.pluginmanager.register(Guard(problem), GUARD)
+
+
+class Guard:
+    """Around the whole run. Registered late, and so around other plugins' wrappers too."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_cmdline_main(self, config: pytest.Config) -> Generator[None, Status, Status]:
+        """Decide the exit status: the one place that holds whatever other plugins do."""
+        if hasattr(config, "workerinput"):
+            return (yield)
+        return (yield from guarded(config, self.problem))
 
 
 def _early(config: pytest.Config, effective: Any, name: str) -> str | None:
@@ -77,8 +94,17 @@ def guarded(config: pytest.Config, problem: str) -> Generator[None, Status, Stat
         _begin(config, controller, problem)
         status = yield
     except pytest.UsageError as error:
+        if controller.attempts:  # somebody's, after the checks
+            controller.bend(f"the session ended with a usage error: {error}")
+            controller.finish(pytest.ExitCode.USAGE_ERROR)
+            raise
         controller.did_not_start(str(error), config.stash.get(_REPORT, None))
         raise
+    except (SystemExit, pytest.exit.Exception) as error:
+        # Somebody's way out after the session, e.g. sys.exit(0) in pytest_unconfigure: the
+        # status is ours to say.
+        controller.bend(f"the session ended with {type(error).__name__}")
+        return controller.finish(int(status or 0))
     except BaseException as error:
         controller.bend(f"the session ended with {type(error).__name__}")
         controller.finish(int(status or 0))
@@ -87,7 +113,7 @@ def guarded(config: pytest.Config, problem: str) -> Generator[None, Status, Stat
 
 
 def _begin(config: pytest.Config, controller: Controller, problem: str) -> None:
-    if problem := problem or config.stash.get(_REPORT_PROBLEM, ""):
+    if problem := problem or config.stash.get(_REPORT_PROBLEM, "") or _blocked(config):
         raise pytest.UsageError(problem)
     try:
         controller.begin(settings_of(config))
@@ -95,4 +121,12 @@ def _begin(config: pytest.Config, controller: Controller, problem: str) -> None:
         raise pytest.UsageError(str(error)) from None
     except CostMgmtError as error:
         raise pytest.UsageError(str(error)) from None
-    config.pluginmanager.register(controller, "costmgmt-controller")
+    config.pluginmanager.register(controller, CONTROLLER)
+
+
+def _blocked(config: pytest.Config) -> str:
+    """Say which part of us ``-p no:NAME`` took out, or ""."""
+    for name in (RUNNER, CONTROLLER, GUARD):
+        if config.pluginmanager.is_blocked(name):
+            return f"-p no:{name} takes out what decides the verdict: leave it out."
+    return ""

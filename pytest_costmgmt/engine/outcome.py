@@ -6,7 +6,7 @@ Pure functions over plain data: no pytest, no connections.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -40,6 +40,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     judgement: Judgement | None = None
     blocked_by: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
+    "What earlier attempts in the same process came to, also those that nobody reported."
+    foreign: bool = False
+    "The error is none of ours: something from outside kept the check from its evidence."
 
 
 def outcome_of(judgement: Judgement | None, problem: str) -> tuple[Outcome, str]:
@@ -86,49 +90,88 @@ def settle(
     """
     settled: dict[str, Result] = {}
     for check in expected:
-        result = _single(check, attempts.get(check.id, []), unfinished)
-        causes = _causes(check, settled)
-        if causes:
-            result = Result(
-                id=check.id,
-                outcome="blocked",
-                summary=f"blocked by {', '.join(causes)}",
-                seconds=result.seconds,
-                blocked_by=causes,
-            )
-        elif result.outcome == "blocked":  # said by a worker, but its cause is not seen here
-            result = msgspec.structs.replace(result, outcome="error")
-        if gate:
-            result = gated(check, result)
-        settled[check.id] = result
+        settled[check.id] = settle_one(
+            check, attempts.get(check.id, []), settled, gate=gate, unfinished=unfinished
+        )
     return settled
+
+
+def settle_one(
+    check: Check,
+    attempts: list[Result],
+    settled: Mapping[str, Result],
+    *,
+    gate: bool = False,
+    unfinished: str = "",
+) -> Result:
+    """Return the settled Result of one check; ``settled`` has those that it depends on."""
+    result = _single(check, attempts, unfinished)
+    if causes := _causes(check, settled):
+        return Result(
+            id=check.id,
+            outcome="blocked",
+            summary=f"blocked by {', '.join(causes)}",
+            seconds=result.seconds,
+            blocked_by=causes,
+        )
+    if result.outcome == "blocked":  # said by a worker, but its cause is not seen here
+        return msgspec.structs.replace(result, outcome="error")
+    return gated(check, result) if gate else result
 
 
 def gated(check: Check, result: Result) -> Result:
     """Return what release-gate makes of a result: nothing stands in for a MUST's pass."""
     if check.level != MUST or result.outcome not in {"skipped", "unverifiable"}:
         return result
-    return msgspec.structs.replace(
-        result,
-        outcome="error",
-        summary=f"release-gate accepts nothing in place of a pass; it is"
-        f" {result.outcome}: {result.summary}",
-    )
+    told = f"release-gate accepts nothing in place of a pass; it is {result.outcome}"
+    return msgspec.structs.replace(result, outcome="error", summary=f"{told}: {result.summary}")
 
 
 def _single(check: Check, attempts: list[Result], unfinished: str) -> Result:
     if not attempts:
         why = unfinished or "it was not run, though the profile expects it"
         return Result(id=check.id, outcome="error", summary=f"no result: {why}")
-    if len(attempts) == 1:
+    told = _all_attempts(attempts)
+    if len(told) == 1:
         return attempts[0]
-    told = ", ".join(attempt.outcome for attempt in attempts)
     worst = next((a for a in attempts if a.outcome == "failed"), attempts[0])
     return msgspec.structs.replace(
         worst,
         outcome="error",
-        summary=f"{len(attempts)} attempts ({told}), where one is right: {worst.summary}",
+        summary=f"{len(told)} attempts ({', '.join(told)}), where one is right: {worst.summary}",
     )
+
+
+def _all_attempts(attempts: Sequence[Result]) -> tuple[str, ...]:
+    """Return each attempt's outcome, with those that were made but never reported."""
+    seen = tuple(attempt.outcome for attempt in attempts)
+    known = max((attempt.earlier for attempt in attempts), key=len)
+    return seen if len(known) < len(seen) else (*known, attempts[-1].outcome)
+
+
+def disturbances(
+    expected: Iterable[Check], attempts: Mapping[str, Sequence[Result]]
+) -> Iterator[str]:
+    """Yield what came between the checks and their evidence, whatever level they have.
+
+    A SHOULD does not decide a verdict, but one that was taken out, repeated or kept from its
+    evidence shows that the run was not the one that was asked for.
+    """
+    lost, again, kept = [], [], []
+    for check in expected:
+        made = attempts.get(check.id, ())
+        if not made:
+            lost.append(check.id)
+        elif len(told := _all_attempts(made)) > 1:
+            again.append(f"{check.id} ({len(told)} attempts: {', '.join(told)})")
+        elif made[0].foreign:
+            kept.append(f"{check.id} ({made[0].summary})")
+    for ids, words in (
+        (lost, "no result of"), (again, "repeated:"), (kept, "kept from its evidence:"),
+    ):  # fmt: skip
+        if ids:
+            more = f" and {len(ids) - 1} more" if ids[1:] else ""
+            yield f"{words} {ids[0]}{more}"
 
 
 def _causes(check: Check, settled: Mapping[str, Result]) -> tuple[str, ...]:
@@ -169,10 +212,12 @@ def exit_status(decided: Verdict, pytest_status: int, *, should_failed: bool = F
     >>> exit_status(CONFORMANT, 1, should_failed=True)
     0
     """
-    # 1 (tests failed) and 5 (none collected) are what our own reports make pytest say.
-    if pytest_status not in {0, 1, 5}:
-        return pytest_status
-    return EXIT_STATUS[decided] or (0 if should_failed else pytest_status)
+    # 1 (tests failed) and 5 (none collected) are what our own reports make pytest say. The
+    # system keeps a status' last eight bits alone: 256 would arrive as 0.
+    said = pytest_status if pytest_status % 256 else 0
+    if said not in {0, 1, 5}:
+        return said
+    return EXIT_STATUS[decided] or (0 if should_failed else said)
 
 
 def counts(settled: Mapping[str, Result]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_costmgmt.engine import shared, suite_fixtures
+from pytest_costmgmt.engine import shared
 from pytest_costmgmt.engine.collection import CheckItem
 from pytest_costmgmt.engine.evidence import Undecided, Unmet
 from pytest_costmgmt.engine.outcome import BLOCKING, Result, gated, outcome_of, to_wire
@@ -32,7 +32,7 @@ class Runner:
         self.config = config
         self.outcomes: dict[str, str] = {}
         self.allure: Any = None
-        config.pluginmanager.register(suite_fixtures, "costmgmt-suite-fixtures")
+        self.history: dict[str, list[str]] = {}
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -68,6 +68,8 @@ class Runner:
             return report
         if (result := self._result(item, call)) is not None:
             self.outcomes[item.check.id] = result.outcome
+            if call.when != "teardown":
+                self.history.setdefault(item.check.id, []).append(result.outcome)
             report.costmgmt = to_wire(result)  # type: ignore[attr-defined]
             present(report, item.check, result)
             self._tell_allure(item, result)
@@ -95,17 +97,26 @@ class Runner:
         if isinstance(error, NotRun):
             return self._made(item, error.outcome, error.text, blocked_by=error.blocked_by)
         if call.when == "teardown":
-            return self._made(item, "error", f"after the check: {told(error)}")
+            text = f"after the check: {told(error)}"
+            foreign = not isinstance(error, CostMgmtError)
+            return self._made(item, "error", text, foreign=foreign, when="teardown")
         if isinstance(error, (Unmet, Undecided)) or error is None:
             outcome, summary = outcome_of(item.evidence.judgement, "")
             if isinstance(error, Unmet) and outcome != "failed":
                 outcome, summary = "error", "Unmet was raised, but not by require()"
-            return self._made(item, outcome, summary)
+            return self._made(item, outcome, summary, foreign=item.evidence.judgement is None)
         outcome, summary = outcome_of(item.evidence.judgement, told(error))
-        return self._made(item, outcome, summary)
+        return self._made(item, outcome, summary, foreign=not isinstance(error, CostMgmtError))
 
     def _made(
-        self, item: CheckItem, outcome: Any, summary: str, *, blocked_by: tuple[str, ...] = ()
+        self,
+        item: CheckItem,
+        outcome: Any,
+        summary: str,
+        *,
+        blocked_by: tuple[str, ...] = (),
+        foreign: bool = False,
+        when: str = "call",
     ) -> Result:
         return Result(
             id=item.check.id,
@@ -114,7 +125,16 @@ class Runner:
             seconds=round(time.perf_counter() - item.started, 4),
             judgement=item.evidence.judgement if outcome != "blocked" else None,
             blocked_by=blocked_by,
+            earlier=self._earlier(item, ended=when == "teardown"),
+            foreign=foreign,
         )
+
+    def _earlier(self, item: CheckItem, *, ended: bool) -> tuple[str, ...]:
+        """Return what earlier attempts came to: a plugin may repeat a check and hide the first."""
+        known = self.history.get(item.check.id, [])
+        known = known[:-1] if ended else known
+        unseen = max(0, item.runs - 1 - len(known))
+        return (*known, *["not told"] * unseen)
 
 
 def sentences(error: CostMgmtError) -> str:

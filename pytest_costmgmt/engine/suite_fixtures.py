@@ -1,8 +1,13 @@
-"""The facts as fixtures of the suite: wiring only. Registered only when the suite runs."""
+"""The facts that a check asks for by its parameters' names: wiring only.
+
+No fixtures of pytest: another plugin's fixture of the same name, or its ``pytest_fixture_setup``,
+would take their place.
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -14,8 +19,10 @@ from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.credentials import CredentialFacts
 from pytest_costmgmt.facts.migrations import MigrationFacts
 from pytest_costmgmt.facts.usability import UsabilityFacts
-from pytest_costmgmt.initialize.again import Reinitialize
 from pytest_costmgmt.requirements.model import Requirements
+
+if TYPE_CHECKING:
+    from pytest_costmgmt.initialize.again import Reinitialize
 
 Fact = TypeVar("Fact")
 
@@ -29,54 +36,48 @@ def _known(config: pytest.Config, family: str, fact: Fact | None) -> Fact:
     raise FactUnavailable(f"the facts about {family} are not there: {why}")
 
 
-@pytest.fixture(scope="session")
-def costmgmt_context(pytestconfig: pytest.Config) -> Context:
+def costmgmt_context(config: pytest.Config) -> Context:
     """The circumstances of the run: mode, profile, what is allowed."""
-    return _known(pytestconfig, "the run", shared.of(pytestconfig).context)
+    return _known(config, "the run", shared.of(config).context)
 
 
-@pytest.fixture(scope="session")
-def costmgmt_requirements(pytestconfig: pytest.Config) -> Requirements:
+def costmgmt_requirements(config: pytest.Config) -> Requirements:
     """What Cost Management needs, with this target's names."""
-    return _known(pytestconfig, "requirements", shared.of(pytestconfig).requirements)
+    return _known(config, "requirements", shared.of(config).requirements)
 
 
-@pytest.fixture(scope="session")
-def costmgmt_access(pytestconfig: pytest.Config) -> AccessFacts:
+def costmgmt_access(config: pytest.Config) -> AccessFacts:
     """What logins came to, and what the application's own session sees."""
-    return _known(pytestconfig, "access", shared.of(pytestconfig).facts.access)
+    return _known(config, "access", shared.of(config).facts.access)
 
 
-@pytest.fixture(scope="session")
-def costmgmt_catalog(pytestconfig: pytest.Config) -> Catalog:
+def costmgmt_catalog(config: pytest.Config) -> Catalog:
     """The catalog snapshot."""
-    return _known(pytestconfig, "catalog", shared.of(pytestconfig).facts.catalog)
+    return _known(config, "catalog", shared.of(config).facts.catalog)
 
 
-@pytest.fixture(scope="session")
-def costmgmt_usability(pytestconfig: pytest.Config) -> UsabilityFacts:
+def costmgmt_usability(config: pytest.Config) -> UsabilityFacts:
     """What using each extension came to."""
-    return _known(pytestconfig, "usability", shared.of(pytestconfig).facts.usability)
+    return _known(config, "usability", shared.of(config).facts.usability)
 
 
-@pytest.fixture(scope="session")
-def costmgmt_migration_facts(pytestconfig: pytest.Config) -> MigrationFacts:
+def costmgmt_migration_facts(config: pytest.Config) -> MigrationFacts:
     """Expected and recorded migrations, tenants and schemas."""
-    return _known(pytestconfig, "migrations", shared.of(pytestconfig).facts.migrations)
+    return _known(config, "migrations", shared.of(config).facts.migrations)
 
 
-@pytest.fixture(scope="session")
-def costmgmt_credential_facts(pytestconfig: pytest.Config) -> CredentialFacts:
+def costmgmt_credential_facts(config: pytest.Config) -> CredentialFacts:
     """Properties of the credentials, never their values."""
-    return _known(pytestconfig, "credentials", shared.of(pytestconfig).facts.credentials)
+    return _known(config, "credentials", shared.of(config).facts.credentials)
 
 
-@pytest.fixture(scope="session")
-def costmgmt_initialization(pytestconfig: pytest.Config) -> Reinitialize:
+def costmgmt_initialization(config: pytest.Config) -> Reinitialize:
     """Initialization, to be run again."""
-    data = shared.of(pytestconfig)
-    server = _known(pytestconfig, "the server", data.server)
-    requirements = _known(pytestconfig, "requirements", data.requirements)
+    from pytest_costmgmt.initialize.again import Reinitialize  # noqa: PLC0415 - profile full only
+
+    data = shared.of(config)
+    server = _known(config, "the server", data.server)
+    requirements = _known(config, "requirements", data.requirements)
     return Reinitialize(
         server,
         requirements,
@@ -84,3 +85,18 @@ def costmgmt_initialization(pytestconfig: pytest.Config) -> Reinitialize:
         migrate_timeout=data.means.migrate_timeout,
         connect_timeout=data.means.connect_timeout,
     )
+
+
+FACTS: Mapping[str, Callable[[pytest.Config], Any]] = {
+    function.__name__: function
+    for function in (
+        costmgmt_context,
+        costmgmt_requirements,
+        costmgmt_access,
+        costmgmt_catalog,
+        costmgmt_usability,
+        costmgmt_migration_facts,
+        costmgmt_credential_facts,
+        costmgmt_initialization,
+    )
+}

@@ -117,7 +117,7 @@ def report(controller: Controller, decided: Verdict) -> ConformanceReport:
         api_version=API_VERSION,
         kind="ConformanceReport",
         verdict=decided,
-        reasons=tuple(reasons(controller.expected, settled, controller.bends)),
+        reasons=tuple(controller.reasons()),
         weakens=weakens(controller),
         profile="" if settings is None else settings.profile,
         target=_target(data),
