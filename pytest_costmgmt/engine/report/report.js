@@ -40,11 +40,17 @@
     }
   };
   for (const button of all("button.copy")) {
+    const name = button.getAttribute("aria-label");
+    const say = (text, spoken) => {
+      button.textContent = text;
+      button.setAttribute("aria-label", spoken);
+    };
     button.hidden = false;
     button.addEventListener("click", async () => {
       const code = button.closest(".fix").querySelector("code");
-      button.textContent = (await copy(code)) ? "Copied" : "Selected: press Ctrl+C";
-      setTimeout(() => { button.textContent = "Copy"; }, 2500);
+      const text = (await copy(code)) ? "Copied" : "Selected: press Ctrl+C";
+      say(text, text);
+      setTimeout(() => say("Copy", name), 2500);
     });
   }
 
