@@ -115,7 +115,9 @@ class Gathering:
             return None
         from pytest_costmgmt.initialize.migrations import surroundings  # noqa: PLC0415 - seldom
 
-        with tempfile.TemporaryDirectory(prefix="costmgmt-") as scratch:
+        with tempfile.TemporaryDirectory(
+            prefix="costmgmt-", dir=self.server.folder or None
+        ) as scratch:
             return migrations.expected_from_application(
                 self.means.manage,
                 surroundings(self.server, self.requirements, Path(scratch)).environment(),

@@ -62,6 +62,7 @@ class Embedded:
             hive=done.hive,
             programs=str(instance.programs.bindir),
             weakens=instance.weakens,
+            folder=str(instance.run_folder),
         )
 
     def _migrate(self, server: Server, instance: embedded.Instance) -> None:

@@ -70,7 +70,7 @@ class Reinitialize:
             return missing
         if pending := self._pending():
             return Again(pending=pending)
-        with tempfile.TemporaryDirectory(prefix="costmgmt-") as folder:
+        with tempfile.TemporaryDirectory(prefix="costmgmt-", dir=self._home) as folder:
             run = self._run(Path(folder))
             before = self._fingerprint()
             with ThreadPoolExecutor(runs) as pool:
@@ -112,6 +112,11 @@ class Reinitialize:
             raise FactUnavailable(f"Initialization could not be rehearsed: {error}") from None
         # What the application can live with is another check's to tell: no step would change it.
         return tuple(_seen(step) for step in steps if step.action != "present" and step.blocks)
+
+    @property
+    def _home(self) -> str | None:
+        # A folder that goes with the server is removed even if we are killed.
+        return getattr(self.target, "folder", "") or None
 
     @property
     def _hive_password(self) -> Secret | None:

@@ -27,10 +27,12 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     hive: Login | None = None
     programs: str = ""
     weakens: tuple[str, ...] = ()
+    folder: str = ""
+    "The folder that goes with a server of ours, however the run ends; scratch files belong there."
 
     def pack(self) -> dict[str, Any]:
         """Return plain data, with passwords, for the pipe to a worker only."""
-        plain = {f: getattr(self, f) for f in ("mode", "label", "ours", "programs")}
+        plain = {f: getattr(self, f) for f in ("mode", "label", "ours", "programs", "folder")}
         logins = {f: pack(getattr(self, f)) for f in ("application", "administrator", "hive")}
         return {**plain, **logins, "weakens": list(self.weakens)}
 
@@ -44,6 +46,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
             label=data["label"],
             ours=data["ours"],
             programs=data["programs"],
+            folder=data["folder"],
             application=application,
             administrator=unpack(data["administrator"]),
             hive=unpack(data["hive"]),
