@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Login", "Secret", "Server", "Settings", "__version__"]
+__all__ = ["Credentials", "Database", "Login", "Secret", "Server", "Settings", "__version__"]
 
 if TYPE_CHECKING:
+    from pytest_costmgmt.engine.user_fixtures_database import Credentials, Database
     from pytest_costmgmt.postgres.login import Login
     from pytest_costmgmt.secret import Secret
     from pytest_costmgmt.servers import Server
     from pytest_costmgmt.settings import Settings
 
 _HOMES = {
+    "Credentials": "pytest_costmgmt.engine.user_fixtures_database",
+    "Database": "pytest_costmgmt.engine.user_fixtures_database",
     "Login": "pytest_costmgmt.postgres.login",
     "Secret": "pytest_costmgmt.secret",
     "Server": "pytest_costmgmt.servers",
