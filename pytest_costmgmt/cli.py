@@ -53,10 +53,16 @@ def main() -> None:
 @all_options
 @click.option("-n", "workers", default=None, metavar="N", help="worker processes (pytest-xdist)")
 @click.option("--junitxml", default=None, metavar="FILE", help="write a JUnit file")
+@click.option("--alluredir", default=None, metavar="DIR", help="write results for Allure")
 @click.option("-v", "--verbose", count=True, help="name each check")
 @click.option("-q", "--quiet", count=True, help="say less")
 def check(
-    workers: str | None, junitxml: str | None, verbose: int, quiet: int, **values: Any
+    workers: str | None,
+    junitxml: str | None,
+    alluredir: str | None,
+    verbose: int,
+    quiet: int,
+    **values: Any,
 ) -> None:
     """Judge a server: the same run as `pytest --costmgmt`, for gates.
 
@@ -75,6 +81,8 @@ def check(
         arguments.extend(["-p", "xdist", "-n", workers])
     if junitxml is not None:
         arguments.append(f"--junitxml={junitxml}")
+    if alluredir is not None:
+        arguments.extend(["-p", "allure_pytest.plugin", f"--alluredir={alluredir}"])
     arguments.extend(["-v"] * verbose + ["-q"] * quiet)
     sys.exit(int(pytest.main(arguments)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,6 +91,25 @@ def test_what_did_not_run_is_an_error_in_junit_too(run: Run, tmp_path: Path) -> 
     assert suite.tests == len(ran.report["checks"]) + 1
     assert {type(case.result[0]).__name__ for case in suite} == {"Error", "Failure"}
     assert junit.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_gate_writes_for_allure_when_it_is_asked_to(tmp_path: Path) -> None:
+    """``costmgmt check --alluredir``: plugins stay out, but Allure is let in, also with workers."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest_costmgmt.cli", "check", "--dsn",
+            "host=127.0.0.1 port=1 user=koku dbname=koku connect_timeout=2", "-n", "2",
+            "--alluredir", str(tmp_path / "allure"), "--report", str(tmp_path / "report"),
+        ],
+        cwd=tmp_path, env={**os.environ, "PGPASSWORD": "never-asked-for"}, capture_output=True,
+        text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 8, done.stdout + done.stderr
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    read = [json.loads(path.read_text()) for path in (tmp_path / "allure").glob("*-result.json")]
+    assert len(read) == len(report["checks"])
+    assert {each["status"] for each in read} == {"broken"}
+    assert not [weak for weak in report["weakens"] if "allure" in weak]
 
 
 def test_nothing_of_allure_or_jinja_is_imported_without_need(tmp_path: Path) -> None:
