@@ -38,6 +38,7 @@ class Controller:
         self.expected: tuple[Check, ...] = ()
         self.attempts: dict[str, list[Result]] = {}
         self.so_far: dict[str, Result] = {}
+        self.failing = 0
         self.bends: list[str] = []
         self.crashed: set[str] = set()
         self.preparation: Preparation | None = None
@@ -121,6 +122,7 @@ class Controller:
             self.crashed.add(report.nodeid)
         elif (report.when == "call" or report.failed) and report.nodeid != VERDICT:
             self.bend(f"the report of {report.nodeid} lost its result")
+        self.failing += report.failed
         return (yield)
 
     def _record(self, report: pytest.TestReport, result: Result) -> None:
@@ -210,8 +212,9 @@ class Controller:
         return outcome.verdict(self.expected, self.settled(), self._bends())
 
     def _status(self, decided: outcome.Verdict, pytest_status: int) -> int:
-        worse = {"failed", "error", "blocked"}
-        should_failed = any(result.outcome in worse for result in self.settled().values())
+        # Another plugin that counts a failure of its own (pytest-cov does) is not overruled.
+        counted = self.session.testsfailed if self.session is not None else 0
+        should_failed = 0 < counted <= self.failing
         return outcome.exit_status(decided, pytest_status, should_failed=should_failed)
 
     def reasons(self) -> list[str]:
