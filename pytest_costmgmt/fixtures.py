@@ -97,7 +97,8 @@ def costmgmt_connection(
     connection.close()
 
 
-def hand_over(node: Any) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
     """Name for xdist's workers a folder in which one of them may leave a server for all.
 
     Nothing is made here: a run that uses none of the fixtures pays for a few bytes.

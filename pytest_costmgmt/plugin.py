@@ -119,16 +119,6 @@ def _say_no_verdict(config: pytest.Config) -> None:
         reporter.write_line(line)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Let xdist's workers share a server, should one of their tests ask for it."""
-    decided = node.config.stash.get(_ACTIVATION, None)
-    if decided is None or not decided.suite:
-        from pytest_costmgmt.fixtures import hand_over  # noqa: PLC0415 - a plugin: not before
-
-        hand_over(node)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect the suite's folder by our own collectors."""

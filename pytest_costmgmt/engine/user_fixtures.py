@@ -30,7 +30,7 @@ from pytest_costmgmt.servers.embedded import stop_from_outside
 from pytest_costmgmt.settings import Settings
 
 HANDED = "costmgmt_user_fixtures"
-"The key in xdist's workerinput: see pytest_costmgmt.fixtures.hand_over."
+"The key in xdist's workerinput: see pytest_costmgmt.fixtures.pytest_configure_node."
 
 _BROKER: pytest.StashKey[Broker] = pytest.StashKey()
 
@@ -117,8 +117,8 @@ class Broker:
             credentials = self.credentials(made.server) if credentials is given else credentials
         if not made.server.ours and not settings.allows("scratch"):
             raise UsageProblem(
-                f"costmgmt_database creates databases, and {made.server.label} is not ours: give"
-                " --costmgmt-allow=scratch, or leave the target out for an embedded server."
+                f"a fresh database would be created on {made.server.label}, which is not ours:"
+                " give --costmgmt-allow=scratch, or leave the target out for an embedded server."
             )
         key = servers.digest([id(made.server), credentials.role, hash(credentials.password)])
         if key not in self._databases:

@@ -11,10 +11,12 @@ from typing import Any
 
 from pytest_costmgmt.engine.user_fixtures_database import Credentials, Database
 from pytest_costmgmt.engine.user_fixtures_server import Made
-from pytest_costmgmt.errors import ProvisionFailed
+from pytest_costmgmt.errors import ProvisionFailed, StepFailed
 from pytest_costmgmt.initialize import migrations, template
 from pytest_costmgmt.postgres.errand import Errand, maintenance
 from pytest_costmgmt.postgres.login import Login
+
+_ADMINISTRATOR = "Give the login of a role that may: --costmgmt-admin-dsn."
 
 
 def made_template(made: Made, name: str, credentials: Credentials) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def made_template(made: Made, name: str, credentials: Credentials) -> dict[str, 
         if not template.may_create(errand):
             raise ProvisionFailed(
                 f"Role {administrator.role} may not create databases on {server.label}.",
-                hint="Give a role that may: --costmgmt-admin-dsn.",
+                hint=_ADMINISTRATOR,
             )
         try:
             template.initialize_template(
@@ -45,8 +47,10 @@ def made_template(made: Made, name: str, credentials: Credentials) -> dict[str, 
                     deadline = settings.migrate_timeout
                     migrations.migrate(settings.manage, within, deadline=deadline)
             errand.run(template.shut(name))
-        except BaseException:
+        except BaseException as error:
             errand.run(template.drop(errand, name))
+            if isinstance(error, StepFailed) and server.administrator is None:
+                raise ProvisionFailed(error.message, hint=_ADMINISTRATOR) from None
             raise
     finally:
         errand.close()
