@@ -122,12 +122,13 @@ class Databases:
 
     def _begun(self, cloning: Errand) -> str:
         name = self._prefix + secrets.token_hex(6)
-        role = self.credentials.role
-        cloning.send(template.clone(cloning, name, template=self._template, owner=role))
+        role, ours = self.credentials.role, self.made.server.ours
+        cloning.send(template.clone(cloning, name, template=self._template, owner=role, ours=ours))
         return name
 
     def _connected(self) -> tuple[Errand, Errand]:
-        if not self._errands:
+        if not self._errands or any(errand.connection.closed for errand in self._errands):
+            self._ahead = ""
             server, timeout = self.made.server, self.made.wanted.settings.connect_timeout
             login = server.administrator or self._login(server.application.database)
             self._errands = [maintenance(login, deadline=timeout) for _ in range(2)]

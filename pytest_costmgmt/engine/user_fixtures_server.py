@@ -122,7 +122,7 @@ class Started(Embedded):
         errand = maintenance(instance.superuser, deadline=self.settings.connect_timeout)
         try:
             # Nobody but us knows this server yet, so nobody is connected to what is copied.
-            made = template.clone(errand, name, template=app.database, owner=app.role)
+            made = template.clone(errand, name, template=app.database, owner=app.role, ours=True)
             errand.run(*made, template.shut(name))
         finally:
             errand.close()

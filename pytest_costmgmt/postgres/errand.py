@@ -47,8 +47,11 @@ class Errand:
             while self._under_way:
                 self._collect(self._under_way)
                 self._next()
-        except BaseException:
+        except StatementFailed:
             self._left, self._under_way = [], ""
+            raise
+        except BaseException:
+            self.close()  # interrupted: an answer to come would be taken for the next one's
             raise
 
     def run(self, *statements: Statement) -> None:
@@ -85,7 +88,6 @@ class Errand:
         while pgconn.is_busy():
             left = end - time.monotonic()
             if not select.select([pgconn.socket], [], [], max(left, 0.0))[0]:
-                self.close()  # its answer would be taken for the next one's
                 raise ServerNotReady("the server", self.deadline, f"still working on {shown}")
             self._asked(pgconn.consume_input)
         failed = None
