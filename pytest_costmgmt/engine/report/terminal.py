@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -120,13 +121,10 @@ def _writer(config: pytest.Config) -> Any:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is not None:
         return reporter._tw  # noqa: SLF001 - where pytest itself writes after the session
-    return config.get_terminal_writer() if sys.stdout is None else _plain(config)
+    # -p no:terminal: pytest's own factory asks for an option that is gone with the plugin.
+    from _pytest._io import TerminalWriter  # noqa: PLC0415 - no:terminal only
 
-
-def _plain(config: pytest.Config) -> Any:
-    from _pytest.config import create_terminal_writer  # noqa: PLC0415 - no:terminal only
-
-    return create_terminal_writer(config, sys.stdout)
+    return TerminalWriter(sys.stdout or io.StringIO())
 
 
 def aftermath(controller: Controller) -> None:
