@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,18 @@ def _say_no_verdict(config: pytest.Config) -> None:
         print(line)  # noqa: T201 - there is no reporter (-p no:terminal)
     else:
         reporter.write_line(line)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the passwords of a target that was named out of the ids of a user's own tests."""
+    if not (_named(config.option) or any(name.startswith("COSTMGMT_") for name in os.environ)):
+        return
+    decided = config.stash.get(_ACTIVATION, None)
+    if decided is None or not decided.suite:
+        from pytest_costmgmt.engine import redaction  # noqa: PLC0415 - a target was named
+
+        redaction.known_before_collection(config, items)
 
 
 @pytest.hookimpl(tryfirst=True)

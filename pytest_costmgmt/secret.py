@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import base64
 import hmac
+import html
+import itertools
 import json
+import re
 import secrets as _random
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
@@ -29,6 +33,8 @@ _public: set[str] = set()
 class Secret:
     """A value that never shows: masked in repr, str and format, and not serialisable.
 
+    ``by_value`` has :func:`redact` replace it too, wherever else it comes from.
+
     >>> Secret("hunter2-hunter2")
     Secret(********)
     >>> f"{Secret('hunter2-hunter2')}"
@@ -39,9 +45,10 @@ class Secret:
 
     __slots__ = ("__value",)
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, *, by_value: bool = True) -> None:
         self.__value = value
-        register(value)
+        if by_value:
+            register(value)
 
     @classmethod
     def generate(cls) -> Secret:
@@ -92,41 +99,175 @@ def publish(names: Iterable[str]) -> None:
 @lru_cache(maxsize=256)
 def forms(value: str) -> frozenset[str]:
     """Return the spellings in which a password could leave: raw, quoted, encoded, escaped."""
-    raw = value.encode()
+    raw = value.encode(errors="surrogateescape")
+    doubled = value.replace("\\", "\\\\")
     found = {
         value,
-        quote(value, safe=""),
-        quote(value),
-        quote_plus(value),
+        quote(raw, safe=""),
+        quote(raw),
+        quote_plus(raw),
         base64.b64encode(raw).decode(),
         base64.urlsafe_b64encode(raw).decode(),
+        raw.hex(),
         value.replace("'", "''"),
-        value.replace("\\", "\\\\").replace("'", "\\'"),
-        value.replace("\\", "\\\\").replace("'", "''"),
-        value.replace("\\", "\\\\").replace(":", "\\:"),
-        json.dumps(value)[1:-1],
-        json.dumps(value, ensure_ascii=False)[1:-1],
-        repr(value)[1:-1],
+        doubled.replace("'", "\\'"),
+        doubled.replace("'", "''"),
+        doubled.replace(":", "\\:"),
+        *_quoted(value),
+        repr(raw)[2:-1],
+        shlex.quote(value),
+        value.encode("unicode_escape", errors="backslashreplace").decode(),
+        *_inside_base64(raw),
     }
+    found.update([nested for form in (*found,) for nested in _quoted(form)])
     # A report that breaks lines still must not show the longest line of a password.
-    found.update(line for line in value.splitlines() if len(line) >= SHORTEST_REDACTED)
+    found.update(line.strip() for line in (value, *value.splitlines()))
     return frozenset(form for form in found if len(form) >= SHORTEST_REDACTED)
 
 
+def _quoted(value: str) -> Iterator[str]:
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield repr(value)[1:-1]
+    yield repr(value + "'\"")[1:-4]
+    yield ascii(value)[1:-1]
+    yield html.escape(value)
+    yield html.escape(value, quote=False)
+
+
+def _inside_base64(raw: bytes) -> Iterator[str]:
+    """Yield what base64 of a longer text, such as ``role:password``, shows of ``raw`` alone."""
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + raw)
+        first, end = -(-before * 8 // 6), (before + len(raw)) * 8 // 6
+        if end - first >= SHORTEST_REDACTED:
+            yield encoded[first:end].decode()
+            yield encoded[first:end].replace(b"+", b"-").replace(b"/", b"_").decode()
+
+
 def redact(text: str) -> str:
-    """Return ``text`` with every known password, in every known form, masked."""
-    if not _known:
-        return text
+    """Return ``text`` with every known password, in every known form, masked.
+
+    Also the halves that an abbreviation by ``...`` leaves (pytest's ``--showlocals``).
+    """
     if "SCRAM-SHA-256$" in text:
-        text = _without_verifiers(text)
-    candidates = {form for value in _known - _public for form in forms(value)} - _public
-    for form in sorted(candidates, key=len, reverse=True):
-        if form in text:
-            text = text.replace(form, MASK)
+        text = _VERIFIER.sub(f"SCRAM-SHA-256${MASK}", text)
+    if len(text) < SHORTEST_REDACTED:
+        return text
+    for value in sorted(_known - _public, key=len, reverse=True):
+        text = _spellings(value).sub(_masked, text)
+        if "..." in text:
+            text = _without_halves(text, value)
     return text
 
 
-def _without_verifiers(text: str) -> str:
-    import re  # noqa: PLC0415 - only when a verifier is in sight
+_VERIFIER = re.compile(r"SCRAM-SHA-256\$[0-9]+:[^\s'\"]+")
 
-    return re.sub(r"SCRAM-SHA-256\$[0-9]+:[^\s'\"]+", f"SCRAM-SHA-256${MASK}", text)
+
+def _masked(found: re.Match[str]) -> str:
+    return found[0] if found[0] in _public else MASK
+
+
+@lru_cache(maxsize=256)
+def _spellings(value: str) -> re.Pattern[str]:
+    """Return the pattern of every spelling: each known form, and any mixture of escapes."""
+    known = sorted(map(re.escape, forms(value)), key=len, reverse=True)
+    # What stands around the words of a password may be stripped, and tells nothing.
+    bare = value.strip()
+    mixed = [_any_escapes(bare)] if len(bare) >= SHORTEST_REDACTED else []
+    return re.compile("|".join([*known, *mixed]))
+
+
+def _any_escapes(value: str) -> str:
+    """Return the pattern of a value in which any character may be escaped in any known way.
+
+    No two ways through it match the same text, or it would take for ever: each kind of character
+    is a run of its own, backslashes between two characters belong to one of them, and a gap
+    takes nothing that the value itself may hold.
+    """
+    parts = []
+    after_backslash = False
+    for kind, run in itertools.groupby(value, _kind):
+        characters = list(run)
+        if kind == "plain":
+            parts.append(re.escape("".join(characters)))
+        elif kind == "\\":
+            parts.append(rf"(?:\\|%5[Cc]|u005[Cc]|x5[Cc]|&#92;){{{len(characters)},}}")
+        elif kind == "gap":
+            parts.append(f"(?:{'|'.join(_gap(characters, value))})+")
+        else:
+            # The backslashes before the first were taken by their own run.
+            first = "|".join(_one(characters[0], "" if after_backslash else r"\\"))
+            usual = "|".join(_one(characters[0], r"\\"))
+            parts.append(f"(?:{first})(?:{usual}){{{len(characters) - 1}}}")
+        after_backslash = kind == "\\"
+    return "".join(parts)
+
+
+_ASCII = 127
+
+
+def _kind(character: str) -> str:
+    if character.isascii() and character.isalnum():
+        return "plain"
+    return "gap" if character.isspace() or character == "+" else character
+
+
+def _gap(characters: list[str], value: str) -> Iterator[str]:
+    """Yield patterns of spaces: they may be folded, lines wrapped, a form says + for a space."""
+    yield r"[\s+]"
+    other = sorted({each for each in characters if not each.isascii()})
+    if "%" not in value:
+        yield r"%(?:20|2[Bb]|0[9A-Da-d])"
+        yield from (_percent(each) for each in other)
+    if "\\" not in value:
+        yield r"\\+(?:[nrtvf]|(?:u00|x)(?:0[9A-Da-d]|1[C-Fc-f]|20|2[Bb]|85|[Aa]0))"
+        yield from (rf"\\+u(?i:{ord(each):04x})" for each in other)
+
+
+def _one(character: str, slash: str) -> Iterator[str]:
+    yield (slash and f"{slash}*") + re.escape(character)
+    yield from _escapes(character, slash and f"{slash}+")
+
+
+def _percent(character: str) -> str:
+    raw = character.encode(errors="surrogatepass")
+    return "".join(f"%(?i:{byte:02x})" for byte in raw)
+
+
+def _escapes(character: str, lead: str) -> Iterator[str]:
+    """Yield patterns of one character in URIs, JSON, Python, HTML and XML."""
+    number = ord(character)
+    raw = character.encode(errors="surrogatepass")
+    yield _percent(character)
+    yield rf"{lead}U(?i:{number:08x})"
+    if number <= 0xFFFF:  # noqa: PLR2004 - four hexadecimal digits
+        yield rf"{lead}u(?i:{number:04x})"
+    else:
+        high, low = divmod(number - 0x10000, 0x400)
+        yield rf"{lead}u(?i:{0xD800 + high:04x})\\+u(?i:{0xDC00 + low:04x})"
+    if character == "\b":
+        yield f"{lead}b"
+    if number <= 0xFF:  # noqa: PLR2004 - two hexadecimal digits
+        yield rf"{lead}x(?i:{number:02x})"
+        yield rf"#x(?i:{number:02x})"  # pytest's JUnit
+    if number > _ASCII:
+        yield lead + r"\\+".join(rf"x(?i:{byte:02x})" for byte in raw)
+    yield rf"&#0*{number};"
+    yield rf"&#[xX]0*(?i:{number:x});"
+    if (named := html.escape(character)) != character and not named.startswith("&#"):
+        yield re.escape(named)
+
+
+def _without_halves(text: str, value: str) -> str:
+    """Mask what stands before and after ``...`` if it begins or ends a form of ``value``."""
+    pieces = text.split("...")
+    for form in sorted(forms(value), key=len, reverse=True):
+        first, last = form[:SHORTEST_REDACTED], form[-SHORTEST_REDACTED:]
+        for index in range(len(pieces) - 1):
+            before, after = pieces[index], pieces[index + 1]
+            if (at := before.rfind(first)) >= 0 and form.startswith(before[at:]):
+                pieces[index] = before[:at] + MASK
+            if (at := after.find(last)) >= 0 and form.endswith(after[: at + len(last)]):
+                pieces[index + 1] = MASK + after[at + len(last) :]
+    return "...".join(pieces)

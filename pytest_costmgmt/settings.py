@@ -182,8 +182,8 @@ def _settled(
         mode=mode,
         allow=allow,
         profile=profile,
-        dsn=None if dsn is None else Secret(dsn),
-        admin_dsn=None if admin_dsn is None else Secret(admin_dsn),
+        dsn=_dsn(dsn),
+        admin_dsn=_dsn(admin_dsn),
         requirements=values["requirements"] or "koku-hive",
         manage=values["manage"] or (),
         migrate_timeout=values["migrate-timeout"] or 1800.0,
@@ -193,6 +193,16 @@ def _settled(
         sources=sources,
         **plain,
     )
+
+
+def _dsn(text: str | None) -> Secret | None:
+    """Return a DSN; its password is known by value once it is parsed.
+
+    Without one the report must be able to say what it says: "dbname=koku" is no secret.
+    """
+    if text is None:
+        return None
+    return Secret(text, by_value="@" in text or "pass" in text.lower())
 
 
 def _mode(values: Mapping[str, Any], environ: Mapping[str, str]) -> str:

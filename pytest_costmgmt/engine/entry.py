@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_costmgmt.engine import activation
+from pytest_costmgmt.engine import activation, redaction
 from pytest_costmgmt.engine.collection import NODE_ID, ConformanceDirectory
 from pytest_costmgmt.engine.controller import Controller
 from pytest_costmgmt.engine.report import folder as report_folder
@@ -46,6 +46,7 @@ def enter(config: pytest.Config, args: list[str], effective: Any, problem: str) 
         )
     config.pluginmanager.register(Runner(config), RUNNER)
     config.pluginmanager.register(Guard(problem), GUARD)
+    redaction.enter(config)
 
 
 class Guard:

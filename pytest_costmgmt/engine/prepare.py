@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
-from pytest_costmgmt.engine.shared import Means, Shared
+from pytest_costmgmt.engine.shared import Means, Shared, public_names
 from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.gathered import Facts
@@ -67,7 +67,7 @@ class Preparation:
         except CostMgmtError as error:
             return msgspec.structs.replace(shared, problem=str(error))
         context = self._context(server)
-        publish(self._public_names(server))
+        publish(public_names(server, self.requirements))
         from pytest_costmgmt.engine import gather  # noqa: PLC0415 - the driver, after usage errors
 
         with self._timed(f"facts read from {server.label}"):
@@ -129,12 +129,6 @@ class Preparation:
         if self.settings.migrations is not None:
             return "manifest"
         return "example" if self.settings.mode == "embedded" else ""
-
-    def _public_names(self, server: Server) -> set[str]:
-        needs, app = self.requirements, server.application
-        names = {app.role, app.database, needs.role.name, needs.database.name}
-        names |= {needs.hive.role, needs.hive.database, *app.where.values()}
-        return names
 
     def end(self, *, conformant: bool) -> None:
         """End the server that this run made; keep what the operator asked to keep."""

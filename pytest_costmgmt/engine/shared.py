@@ -10,6 +10,7 @@ import pytest
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.gathered import Facts
 from pytest_costmgmt.requirements.model import Requirements
+from pytest_costmgmt.secret import publish
 from pytest_costmgmt.servers import Server
 
 WORKER_KEY = "costmgmt"
@@ -49,6 +50,8 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
         """Return what :meth:`pack` packed."""
         rest = msgspec.json.decode(data["rest"], type=_WithoutServer)
         server = None if data["server"] is None else Server.unpack(data["server"])
+        if server is not None and rest.requirements is not None:
+            publish(public_names(server, rest.requirements))
         return cls(
             facts=rest.facts,
             means=rest.means,
@@ -70,6 +73,13 @@ class _WithoutServer(msgspec.Struct, frozen=True, kw_only=True):
     requirements: Requirements | None = None
     server: None = None
     problem: str = ""
+
+
+def public_names(server: Server, needs: Requirements) -> set[str]:
+    """Return the names that a report must be able to say, whatever the passwords are."""
+    app = server.application
+    names = {app.role, app.database, needs.role.name, needs.database.name}
+    return names | {needs.hive.role, needs.hive.database, *app.where.values()}
 
 
 KEY: pytest.StashKey[Shared] = pytest.StashKey()

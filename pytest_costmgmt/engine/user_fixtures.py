@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pytest_costmgmt.engine import redaction
 from pytest_costmgmt.engine import user_fixtures_server as servers
 from pytest_costmgmt.engine.resolved import settings_of
 from pytest_costmgmt.engine.user_fixtures_database import Credentials, Database
@@ -55,6 +56,7 @@ class Broker:
         self._wanted: dict[int, Wanted] = {}
         self._kept: set[str] = set()
         config.pluginmanager.register(self.told, "costmgmt-user-fixtures")
+        redaction.enter(config)
         config.add_cleanup(self.end)
 
     @property
@@ -166,6 +168,13 @@ def of(config: pytest.Config) -> Broker:
     if (broker := config.stash.get(_BROKER, None)) is None:
         broker = config.stash[_BROKER] = Broker(config)
     return broker
+
+
+def learn_secrets(config: pytest.Config) -> None:
+    """Read the passwords that the settings name; what is wrong with them, a fixture tells."""
+    broker = of(config)
+    with contextlib.suppress(CostMgmtError):
+        broker.wanted(settings_of(config, broker.shared and broker.shared["typed"]))
 
 
 # --- the fixtures' bodies -----------------------------------------------------------------
