@@ -249,3 +249,30 @@ def test_fixtures_are_overridden_at_every_level(run: Run) -> None:
     ran = run(files=dedented, report=False)
     assert ran.status == 0, ran.out
     assert "4 passed" in ran.out
+
+
+UNRELATED = """
+import sys
+def pytest_unconfigure(config):
+    heavy = {"msgspec", "psycopg", "pytest_costmgmt.settings", "pytest_costmgmt.engine"}
+    print("heavy:", sorted(heavy & sys.modules.keys()))
+"""
+
+
+def test_an_unrelated_run_with_workers_pays_nothing(run: Run, tmp_path: Path) -> None:
+    """Nothing of ours is loaded or written where no test asks for a fixture."""
+    pytest.importorskip("xdist")
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    ran = run(
+        "-n",
+        "2",
+        "-p",
+        "no:hypothesispytest",
+        files={"test_user.py": "def test_it(): pass\n", "conftest.py": UNRELATED},
+        environ={"TMPDIR": str(temporary)},
+        report=False,
+    )
+    assert ran.status == 0, ran.out
+    assert "heavy: []" in ran.out
+    assert not list(temporary.glob("costmgmt*"))

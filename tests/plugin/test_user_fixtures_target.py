@@ -147,3 +147,34 @@ def test_a_server_that_cannot_be_reached_is_asked_once(run: Run, bed: Bed) -> No
     bodies = ran.out.split("short test summary info")[0]
     assert bodies.count("\nas told above: ") == 3, ran.out
     assert bodies.count("\ncostmgmt_server: ") == 1, ran.out
+
+
+FAILS = """
+def test_fails(costmgmt_connection):
+    assert costmgmt_connection.closed
+def test_passes(costmgmt_connection):
+    pass
+"""
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_failed_test_keeps_its_database_there_too(run: Run, bed: Bed, workers: str) -> None:
+    """With --costmgmt-keep=on-failure one database stays, is named, and is all that stays."""
+    if workers != "0":
+        pytest.importorskip("xdist")
+    before = bed.shape()
+    ran = run(
+        *(["-n", workers] if workers != "0" else []),
+        "--costmgmt-allow=scratch",
+        "--costmgmt-keep=on-failure",
+        files={"test_user.py": FAILS},
+        environ=bed.environ(),
+        report=False,
+    )
+    kept = {str(row[0]) for row in bed.shape()} - {str(row[0]) for row in before}
+    with connect(bed.administrator, deadline=10) as connection:
+        for name in kept:
+            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))
+    assert len(kept) == 1, ran.out
+    assert f"costmgmt: kept: database {kept.pop()} on " in ran.out
+    assert bed.shape() == before
