@@ -187,24 +187,30 @@ def main_job(folder: Path, runs: int) -> tuple[float, float, float]:
     return statistics.median(whole), statistics.median(own), statistics.median(rest)
 
 
+def row(*cells: str) -> None:
+    """Print a row of a Markdown table."""
+    print("|", " | ".join(cells), "|", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--runs", type=int, default=7)
     runs = parser.parse_args().runs
-    base = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - tmpfs is compared
+    base = "/dev/shm" if Path("/dev/shm").is_dir() else None
     folder = Path(tempfile.mkdtemp(prefix="costmgmt-bench-", dir=base))
-    folder.chmod(0o777)  # noqa: S103 - an ordinary user works in it, and it is removed
+    folder.chmod(0o777)
     try:
         print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-        print("| what | ours | compared with | ratio | at most |")
-        print("|---|---|---|---|---|")
+        row("what", "ours", "compared with", "ratio", "at most")
+        row(*["---"] * 5)
         a, b, ratio = first_connection(folder, runs)
-        print(f"| first connection | {a:.3f} s | pytest-postgresql {b:.3f} s | {ratio:.2f} | 0.40 |")
+        theirs = f"pytest-postgresql {b:.3f} s"
+        row("first connection", f"{a:.3f} s", theirs, f"{ratio:.2f}", "0.40")
         a, b, ratio = preflight(folder, runs)
-        print(f"| preflight, whole process | {a:.3f} s | bare pytest {b:.3f} s | {ratio:.2f} | 1.50 |")
+        row("preflight, whole process", f"{a:.3f} s", f"bare {b:.3f} s", f"{ratio:.2f}", "1.50")
         a, b, rest = main_job(folder, runs)
-        print(f"| main job | {a:.2f} s | the application's own {b:.2f} s | rest {rest:.2f} s | 4 s |")
+        row("main job", f"{a:.2f} s", f"the application's {b:.2f} s", f"rest {rest:.2f} s", "4 s")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

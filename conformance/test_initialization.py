@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pytest_costmgmt.engine.check import MUST, SCRATCH, check
 from pytest_costmgmt.engine.evidence import require
-from pytest_costmgmt.initialize.again import Reinitialize
 from pytest_costmgmt.judge import initialization as judge
+
+if TYPE_CHECKING:  # heavy, and only profile full acts
+    from pytest_costmgmt.initialize.again import Reinitialize
 
 # On a server that others run, nothing may be left for it to do: a check must not migrate.
 NEEDS = ("CM-CON-003", "CM-CON-010", "CM-MIG-002", "CM-MIG-003", "CM-MIG-005")

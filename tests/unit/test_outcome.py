@@ -158,7 +158,7 @@ def test_exit_status(decided: str, pytest_said: int, expected: int) -> None:
 
 
 def test_a_should_that_fails_does_not_fail_a_gate() -> None:
-    """pytest counts a failed SHOULD and says 1; the verdict is conformant, and so is the status."""
+    """Pytest counts a failed SHOULD and says 1; the verdict is conformant, and so is the status."""
     assert exit_status(CONFORMANT, 1, should_failed=True) == 0
     assert exit_status(CONFORMANT, 77, should_failed=True) == 77
     assert exit_status(NON_CONFORMANT, 1, should_failed=True) == 1

@@ -1,0 +1,74 @@
+"""Count what an unrelated pytest run pays for having the plugin installed, in instructions.
+
+    python bench/startup.py [WHEEL]
+
+Makes two virtual environments (pytest alone; pytest and the plugin), runs one trivial test in each
+under ``valgrind --tool=callgrind`` in an empty environment, and prints the ratio with an A/A pair.
+Wall time would wander by 25 ms; instructions repeat to ten in 780 million.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 1.03
+
+
+def environment(folder: Path, *packages: str) -> Path:
+    """Return the Python of a new virtual environment with these packages."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    subprocess.run([str(python), "-m", "pip", "install", "-q", *packages], check=True)
+    return python
+
+
+def without_the_plugin(python: Path) -> None:
+    """Leave the packages that we depend on, and take our plugin out: only it is measured."""
+    subprocess.run(
+        [str(python), "-m", "pip", "uninstall", "-q", "-y", "pytest-costmgmt"], check=True
+    )
+
+
+def instructions(python: Path, folder: Path) -> int:
+    """Return the instructions of one whole pytest process, without its children."""
+    done = subprocess.run(
+        ["env", "-i", "PYTHONHASHSEED=0", "PATH=/usr/bin:/bin", f"HOME={folder}",
+         "valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/callgrind.out",
+         str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_it.py"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if done.returncode != 0 or found is None:
+        sys.exit(done.stdout + done.stderr)
+    return int(found.group(1))
+
+
+def main() -> None:
+    """Measure and print."""
+    folder = Path(tempfile.mkdtemp(prefix="costmgmt-startup-"))
+    wheel = sys.argv[1] if len(sys.argv) > 1 else str(ROOT)
+    try:
+        (folder / "test_it.py").write_text("def test_it():\n    pass\n")
+        bare = environment(folder / "bare", wheel)
+        without_the_plugin(bare)
+        ours = environment(folder / "ours", wheel)
+        for python in (bare, ours):
+            instructions(python, folder)  # warm-up: bytecode
+        first, again, plugin = (instructions(python, folder) for python in (bare, bare, ours))
+        print("| what | instructions | ratio | at most |")
+        print("|---|---|---|---|")
+        print(f"| pytest alone | {first / 1e6:.1f} million | | |")
+        print(f"| pytest alone, again | {again / 1e6:.1f} million | {again / first:.4f} | |")
+        print(f"| with the plugin | {plugin / 1e6:.1f} million | {plugin / first:.4f} | {LIMIT} |")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
