@@ -123,10 +123,9 @@ def first_connection(folder: Path, runs: int) -> tuple[float, float, float]:
     (folder / "test_ours.py").write_text(OURS)
     (folder / "test_theirs.py").write_text(THEIRS)
     base = f"--basetemp={folder / 'tmp'}"
-    plugin = ("-p", "pytest_postgresql.plugin", base)
-    bindir = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
-    if bindir:
-        plugin += (f"--postgresql-exec={bindir[-1]}",)
+    plugin = ["-p", "pytest_postgresql.plugin", base]
+    if bindir := sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")):
+        plugin.append(f"--postgresql-exec={bindir[-1]}")
     return paired(
         runs,
         lambda: printed(folder, "test_ours.py", base),

@@ -40,8 +40,8 @@ def page(check: Check) -> str:
 
 **Required by.** {check.reference}
 
-A failure says what was found and what ends it; `report.json` and `fix.sql` hold the same. To leave the
-check out, with a reason that the report keeps: `--costmgmt-skip '{check.id}=why'`.
+A failure says what was found and what ends it; `report.json` and `fix.sql` hold the same. To leave
+the check out, with a reason that the report keeps: `--costmgmt-skip '{check.id}=why'`.
 """
 
 
