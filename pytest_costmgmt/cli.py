@@ -127,6 +127,23 @@ def export(manage: str, out: Path | None, timeout: float) -> None:
     sys.exit(_told(lambda: manifest_command.run(manage, out, timeout, echo=click.echo)))
 
 
+@main.command("support-bundle")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="FILE.tar.gz",
+    help="default: costmgmt-support-RUN.tar.gz in the working folder",
+)  # fmt: skip
+def support_bundle(folder: Path, out: Path | None) -> None:
+    """Pack a run's reports, versions, sources of settings and logs, without passwords.
+
+    DIR is what --costmgmt-report named. Only files of ours are packed.
+    """
+    from pytest_costmgmt.engine import support_bundle as bundle  # noqa: PLC0415
+    from pytest_costmgmt.settings import environment  # noqa: PLC0415
+
+    sys.exit(_told(lambda: bundle.run(folder, out, environment(), echo=click.echo)))
+
+
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="the catalogue as JSON")
 def catalogue(as_json: bool) -> None:

@@ -137,4 +137,7 @@ class Preparation:
         keep = self.settings.keep == "always" or (
             self.settings.keep == "on-failure" and not conformant
         )
+        evidence = self.settings.report
+        if evidence is not None and (self.settings.keep != "never" or not conformant):
+            self.embedded.write_logs(evidence)
         self.kept = self.embedded.end(keep=keep)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+from pytest_costmgmt.engine.report import logs
 from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.initialize import migrations
 from pytest_costmgmt.initialize.server import initialize
@@ -86,6 +88,11 @@ class Embedded:
             manage, surroundings, deadline=deadline, log=log, server_log=instance.log
         )
         self.say(f"the example application's tenants made in {made.seconds:.2f} s")
+
+    def write_logs(self, folder: Path) -> None:
+        """Write what the server and the migrations logged, redacted, beside the report."""
+        if self.instance is not None:
+            logs.write(folder, self.instance.run_folder)
 
     def end(self, *, keep: bool) -> str:
         """End the server; return how to reach what was kept, or ""."""

@@ -63,6 +63,17 @@ def _say(pgconn: Any, verbosity: int) -> None:
     function(pgconn.pgconn_ptr, verbosity)
 
 
+def library_version() -> str:
+    """Return libpq's version.
+
+    >>> library_version().count(".")
+    1
+    """
+    from psycopg import pq  # noqa: PLC0415 - heavy
+
+    return "{}.{}".format(*divmod(pq.version(), 10000))
+
+
 def open_once(conninfo: bytes, *, until: float) -> PGconn | Failed:
     """Open one connection before ``until`` (of time.monotonic), or say how it failed."""
     from psycopg import pq  # noqa: PLC0415 - heavy

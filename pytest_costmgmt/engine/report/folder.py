@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from pytest_costmgmt.engine.files import remove, write_whole
-from pytest_costmgmt.engine.report import html
+from pytest_costmgmt.engine.report import html, logs
 from pytest_costmgmt.engine.report.junit import path as junit_path
 from pytest_costmgmt.engine.report.model import API_VERSION, ConformanceReport, RunFacts
 from pytest_costmgmt.secret import redact
@@ -30,6 +30,7 @@ def clear(folder: str | None, junit: str | None) -> str:
             place = Path(folder).expanduser()
             place.mkdir(parents=True, exist_ok=True)
             remove(place / FIXES)
+            logs.clear(place)
             _write_report(place, unfinished("the run did not come to its end"))
     except OSError as error:
         return (
@@ -70,7 +71,7 @@ def write(folder: Path, report: ConformanceReport, fixes: str) -> None:
 
 
 def _write_report(folder: Path, report: ConformanceReport, *, fixes: bool = False) -> None:
-    plain = _redacted(msgspec.to_builtins(report))
+    plain = redacted(msgspec.to_builtins(report))
     # The proof last: a page that cannot be written must not leave a report.json that is better
     # than the run's verdict, nor the other way round.
     write_whole(folder / PAGE, html.render(plain, fixes=fixes))
@@ -81,13 +82,13 @@ def _write_report(folder: Path, report: ConformanceReport, *, fixes: bool = Fals
         raise
 
 
-def _redacted(value: Any) -> Any:
+def redacted(value: Any) -> Any:
     """Redact before serialising: escapes and line breaks must not hide a part of a password."""
     if isinstance(value, str):
         # Half a character (a path that is no UTF-8) is shown, never a reason to have no report.
         return redact(value.encode(errors="backslashreplace").decode())
     if isinstance(value, dict):
-        return {_redacted(key): _redacted(each) for key, each in value.items()}
+        return {redacted(key): redacted(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_redacted(each) for each in value]
+        return [redacted(each) for each in value]
     return value
