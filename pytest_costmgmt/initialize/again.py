@@ -7,6 +7,7 @@ finds every step done do the steps run, which then change nothing, or show a fau
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Protocol
 
 from pytest_costmgmt.errors import CostMgmtError, FactUnavailable
 from pytest_costmgmt.facts.initialization import Again, SeenRun, SeenStep
-from pytest_costmgmt.initialize import migrations
+from pytest_costmgmt.initialize import command, migrations
 from pytest_costmgmt.initialize.fingerprint import Fingerprint, fingerprint
 from pytest_costmgmt.initialize.server import initialize, plan
 from pytest_costmgmt.initialize.step import Step
@@ -71,10 +72,16 @@ class Reinitialize:
         if pending := self._pending():
             return Again(pending=pending)
         with tempfile.TemporaryDirectory(prefix="costmgmt-", dir=self._home) as folder:
-            run = self._run(Path(folder))
+            stop = threading.Event()
+            run = self._run(Path(folder), stop.is_set)
             before = self._fingerprint()
             with ThreadPoolExecutor(runs) as pool:
-                done = list(pool.map(lambda _: run(), range(runs)))
+                begun = [pool.submit(run) for _ in range(runs)]
+                try:
+                    done = [each.result() for each in begun]
+                except BaseException:
+                    stop.set()  # the pool waits for its threads, which no interrupt reaches
+                    raise
             after = self._fingerprint()
         return Again(
             runs=tuple(done),
@@ -122,7 +129,7 @@ class Reinitialize:
     def _hive_password(self) -> Secret | None:
         return self.target.hive.password if self.target.hive is not None else None
 
-    def _run(self, scratch: Path) -> Callable[[], SeenRun]:
+    def _run(self, scratch: Path, stop: command.Stop) -> Callable[[], SeenRun]:
         within = migrations.surroundings(self.target, self.requirements, scratch)
 
         def run() -> SeenRun:
@@ -136,7 +143,9 @@ class Reinitialize:
                     deadline=self.connect_timeout,
                     told=lambda step: steps.append(_seen(step)) if step.blocks else None,
                 )
-                done = migrations.migrate(self.manage, within, deadline=self.migrate_timeout)
+                done = migrations.migrate(
+                    self.manage, within, deadline=self.migrate_timeout, stop=stop
+                )
             except CostMgmtError as error:
                 return SeenRun(steps=tuple(steps), error=str(error))
             return SeenRun(steps=tuple(steps), applied=done.applied, tail=done.tail[-TOLD_TAIL:])

@@ -29,6 +29,12 @@ LOG_LIMIT = 32 * 1024 * 1024
 POLL = 0.05
 
 Line = Callable[[str], None]
+Stop = Callable[[], bool]
+
+
+def never() -> bool:
+    """Say that nobody wants it to stop."""
+    return False
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,11 +70,13 @@ def run(
     deadline: float,
     heard: Line,
     log: Path | None = None,
+    stop: Stop = never,
 ) -> Ended:
     """Run ``argv`` and return how it ended; ``heard`` is called with what it said, piece by piece.
 
     ``environment`` is asked at the start only: it holds passwords. Whatever ends the wait, also an
-    interrupt, ends the command and its children. Raises UsageProblem if it cannot be started.
+    interrupt, ends the command and its children; so does ``stop``, which is how the main thread,
+    which alone is interrupted, ends another's. Raises UsageProblem if it cannot be started.
     """
     check(argv)
     started = time.monotonic()
@@ -78,7 +86,7 @@ def run(
         assert process.stdout is not None  # noqa: S101 - a pipe
         stream = stack.enter_context(process.stdout)
         try:
-            finished = _follow(process, stream, output, until=started + deadline)
+            finished = _follow(process, stream, output, until=started + deadline, stop=stop)
         except BaseException:
             end(process)
             raise
@@ -115,9 +123,14 @@ def _start(
 
 
 def _follow(
-    process: subprocess.Popen[bytes], stream: IO[bytes], output: _Output, *, until: float
+    process: subprocess.Popen[bytes],
+    stream: IO[bytes],
+    output: _Output,
+    *,
+    until: float,
+    stop: Stop,
 ) -> bool:
-    """Read until the command has ended; return False at the deadline."""
+    """Read until the command has ended; return False at the deadline, or if it is to stop."""
     os.set_blocking(stream.fileno(), False)
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
@@ -132,7 +145,7 @@ def _follow(
                 return True
             elif not selector.get_map():
                 time.sleep(POLL)
-            if time.monotonic() > until:
+            if time.monotonic() > until or stop():
                 return over
 
 

@@ -130,6 +130,7 @@ def migrate(
     progress: Progress = lambda _: None,
     log: Path | None = None,
     server_log: Path | None = None,
+    stop: command.Stop = command.never,
 ) -> Migrated:
     """Run ``manage migrate`` within ``deadline`` seconds; one at a time for each database.
 
@@ -137,7 +138,7 @@ def migrate(
     ``server_log``, where there is one, names the statement that failed.
     Raises MigrationFailed, UsageProblem for a command that cannot be started.
     """
-    work = _Work(manage, ("migrate", "--noinput"), within, deadline, log, server_log)
+    work = _Work(manage, ("migrate", "--noinput"), within, deadline, log, server_log, stop)
     return _run(work, progress)
 
 
@@ -164,6 +165,7 @@ class _Work(NamedTuple):
     deadline: float
     log: Path | None
     server_log: Path | None
+    stop: command.Stop = command.never
 
 
 def _run(work: _Work, progress: Progress) -> Migrated:
@@ -179,6 +181,7 @@ def _run(work: _Work, progress: Progress) -> Migrated:
                 deadline=max(1.0, work.deadline - (time.monotonic() - started)),
                 heard=follower.hear,
                 log=work.log,
+                stop=work.stop,
             )
     except StatementFailed as error:
         raise StepFailed(
