@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
+import pytest
 
 from pytest_costmgmt.engine.shared import Means, Shared, public_names
-from pytest_costmgmt.errors import CostMgmtError
+from pytest_costmgmt.errors import CostMgmtError, UsageProblem
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.gathered import Facts
 from pytest_costmgmt.facts.migration_expected import expected_from_manifest
@@ -29,8 +30,9 @@ Say = Callable[[str], None]
 class Preparation:
     """Everything that happens before the first check, and the end of the server.
 
-    Constructing it raises UsageProblem for what the operator wrote wrongly; ``run`` never
-    raises for what the server or the environment did: a failed provisioning is recorded.
+    Constructing it raises UsageProblem for what the operator wrote wrongly, and ``run`` pytest's
+    UsageError for what shows only then (a cache that cannot be used); never for what the server
+    or the environment did: a failed provisioning is recorded.
     """
 
     def __init__(self, settings: Settings, run_id: str, *, say: Say) -> None:
@@ -64,6 +66,8 @@ class Preparation:
         )
         try:
             server = self.external or self._provision()
+        except UsageProblem as error:
+            raise pytest.UsageError(str(error)) from None
         except CostMgmtError as error:
             return msgspec.structs.replace(shared, problem=str(error))
         context = self._context(server)

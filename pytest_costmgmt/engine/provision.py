@@ -72,7 +72,9 @@ class Embedded:
         scratch = instance.run_folder / "application"
         scratch.mkdir(mode=0o700, exist_ok=True)
         surroundings = migrations.surroundings(server, self.requirements, scratch)
-        log, deadline = instance.run_folder / "migrations.log", self.settings.migrate_timeout
+        deadline = self.settings.migrate_timeout
+        # What goes with the server must not be pointed at.
+        log = None if self.settings.keep == "never" else instance.run_folder / "migrations.log"
         done = migrations.migrate(
             manage,
             surroundings,
