@@ -19,7 +19,7 @@ from typing import Any
 
 from pytest_costmgmt.servers.supervisor import alive, start_of
 
-PATIENCE = 90.0
+PATIENCE = 60.0
 "Seconds that any run may take, on a busy machine too."
 
 # What the run of these tests itself may have set; hiding the system's programs is the machine's.
@@ -121,27 +121,30 @@ class Running:
         """Both streams, so far."""
         return self.out.read_text(errors="replace") + self.err.read_text(errors="replace")
 
-    def until(self, done: Callable[[], Any], what: str) -> Any:
-        """Wait until ``done`` says something, and return it."""
+    def until(self, done: Callable[[], Any], what: Callable[[], Any]) -> None:
+        """Wait until ``done`` says something."""
         end = time.monotonic() + PATIENCE
-        while not (answer := done()):
-            assert time.monotonic() < end, f"{what}: {self.said}"
+        while not done():
+            assert time.monotonic() < end, f"{what()}: {self.said}"
             time.sleep(0.02)
-        return answer
+
+    def until_nothing_left(self) -> None:
+        """Wait until all of it is gone: what the kernel tells of our end is told a moment later."""
+        self.until(lambda: not self.left(), self.left)
 
     def until_said(self, text: str) -> None:
         """Wait until it has said ``text``."""
-        self.until(lambda: text in self.said or self._over(), f"never said {text!r}")
+        self.until(lambda: text in self.said or self._over(), lambda: f"never said {text!r}")
         assert text in self.said, self.said
 
     def until_there(self, path: Path) -> None:
         """Wait until there is such a file."""
-        self.until(lambda: path.exists() or self._over(), f"never made {path.name}")
+        self.until(lambda: path.exists() or self._over(), lambda: f"never made {path.name}")
         assert path.exists(), self.said
 
     def until_server(self) -> None:
         """Wait until it has a supervisor, whose server is about to start."""
-        self.until(lambda: self.note().folders or self._over(), "never had a server")
+        self.until(lambda: self.note().folders or self._over(), lambda: "never had a server")
         assert self.folders, self.said
 
     def _over(self) -> bool:
@@ -159,12 +162,20 @@ class Running:
                 waiting += [child for child, parent in parents.items() if parent == pid]
         return self
 
+    def command(self, pid: int) -> bytes:
+        """Return the command line of one of its processes."""
+        return _read(pid, "cmdline")
+
+    def below(self, pid: int) -> list[int]:
+        """Return the processes that descend from ``pid``."""
+        parents, found = _parents(), [pid]
+        for each in found:
+            found += [child for child, parent in parents.items() if parent == each]
+        return found[1:]
+
     def workers(self) -> list[int]:
         """Return the processes of xdist's workers."""
-        return [
-            pid for pid in _marked(self.mark)
-            if b"from execnet" in _read(pid, "cmdline") or b"exec(eval(" in _read(pid, "cmdline")
-        ]  # fmt: skip
+        return [pid for pid in _marked(self.mark) if b"exec(eval(sys.stdin" in self.command(pid)]
 
     def left(self) -> list[str]:
         """Return what is still there of it: processes, run folders, files in TMPDIR."""
@@ -173,13 +184,13 @@ class Running:
             f"process {pid}: {_read(pid, 'cmdline')!r}" for pid in alike | {*_marked(self.mark)}
         ]
         names += [str(path) for path in self.folders if path.exists()]
-        return names + [str(path) for path in self.place.temporary.iterdir()]
+        return names + self.place.litter()
 
     def end_and_nothing_left(self, number: int) -> Ran:
         """Send it a signal; assert that nothing of it is left, and return what it came to."""
         self.note().process.send_signal(number)
         ran = self.finished()
-        self.until(lambda: not self.left(), f"still there: {self.left()}")
+        self.until_nothing_left()
         return ran
 
     def finished(self) -> Ran:
@@ -238,6 +249,11 @@ class Place:
         """Run ``pytest --costmgmt...`` and ``costmgmt check`` side by side."""
         runs = [self.start(*arguments, command=c, environ=environ) for c in ("pytest", "check")]
         return [run.finished() for run in runs]
+
+    def litter(self) -> list[str]:
+        """Return what is in TMPDIR, but for the folder that pytest itself keeps there."""
+        found = [str(path) for path in self.temporary.iterdir()]
+        return [path for path in found if "/pytest-of-" not in path]
 
     def script(self, name: str, text: str, mode: int = 0o755) -> Path:
         """Write a file into the working folder."""

@@ -111,7 +111,7 @@ def test_a_closed_port_with_workers(where: Place) -> None:
 def test_what_cannot_be_reached(
     where: Place, stranger: Callable[[Serve], Stranger], serve: Serve, words: str
 ) -> None:
-    """Strangers and servers that are not ready are told apart, within --costmgmt-connect-timeout."""
+    """Strangers and servers that are not ready are told apart, within the deadline."""
     there = stranger(serve).where
     ran = judged(where, dsn(there["host"], there["port"]), "--costmgmt-connect-timeout=1")
     assert words in ran.unreachable(PASSWORD)
@@ -134,7 +134,7 @@ def test_a_server_of_another_language(where: Place, stranger: Callable[[Serve], 
         pytest.param(ROLE, "no such db", PASSWORD, 1, "does not exist", id="no-database"),
     ],
 )
-def test_a_login_that_is_refused(
+def test_a_login_that_is_refused(  # noqa: PLR0917 - the table's columns
     where: Place,
     server: OwnServer,
     role: str,
