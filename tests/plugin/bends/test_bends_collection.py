@@ -227,7 +227,6 @@ python_classes = Nothing
 norecursedirs = * .* conformance
 testpaths = tests
 usefixtures =
-collect_imported_tests = false
 addopts = {addopts}
 xfail_strict = false
 filterwarnings = error

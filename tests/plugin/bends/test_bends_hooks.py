@@ -162,10 +162,18 @@ DURING = (
     "pytest_collection_finish", "pytest_runtestloop", "pytest_runtest_protocol",
     "pytest_runtest_logstart", "pytest_runtest_setup", "pytest_runtest_call",
     "pytest_runtest_teardown", "pytest_runtest_makereport", "pytest_runtest_logreport",
-    "pytest_runtest_logfinish", "pytest_pycollect_makemodule", "pytest_make_collect_report",
-    "pytest_collectreport", "pytest_itemcollected", "pytest_fixture_setup",
+    "pytest_runtest_logfinish", "pytest_make_collect_report",
+    "pytest_collectreport", "pytest_itemcollected",
     "pytest_collectstart", "pytest_report_collectionfinish", "pytest_report_header",
 )  # fmt: skip
+# Hooks by which others make or call test functions: the suite does not ask them.
+NOT_ASKED = (
+    "pytest_pycollect_makemodule",
+    "pytest_pycollect_makeitem",
+    "pytest_generate_tests",
+    "pytest_fixture_setup",
+    "pytest_pyfunc_call",
+)
 # After the last check: what was proved stays proved, but the session's end is told.
 AFTER = ("pytest_terminal_summary", "pytest_sessionfinish", "pytest_unconfigure")
 
@@ -191,6 +199,7 @@ LEAVING = [leaving(hook, way) for hook in DURING for way in ("exit-0", "sys-exit
     for hook in ("pytest_sessionstart", "pytest_runtest_setup", "pytest_runtest_logreport")
     for way in ("exit-256", "raise", "interrupt", "skip", "usage")
 ]
+LEAVING += [leaving(hook, "exit-0", expect="same") for hook in NOT_ASKED]
 LEAVING_LATE = [leaving(hook, way) for hook in AFTER for way in LEAVES]
 LEAVING_EARLY = [
     Bend(
