@@ -194,7 +194,9 @@ def _any_escapes(value: str) -> str:
         elif kind == "\\":
             parts.append(rf"(?:\\|%5[Cc]|u005[Cc]|x5[Cc]|&#92;){{{len(characters)},}}")
         elif kind == "gap":
-            parts.append(f"(?:{'|'.join(_gap(characters, value))})+")
+            # pprint breaks a long text at a space, into two literals.
+            broken = "" if "\n" in value else r"(?:['\"]\n(?:E\s)?\s*['\"])?"
+            parts.append(f"(?:{'|'.join(_gap(characters, value))})+{broken}")
         else:
             # The backslashes before the first were taken by their own run.
             first = "|".join(_one(characters[0], "" if after_backslash else r"\\"))

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Generator, Iterator
+import warnings
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +21,8 @@ from pytest_costmgmt.secret import redact
 
 NAME = "costmgmt-redaction"
 _DEEPEST = 60
+# Whose representations are known well enough to be changed in place.
+_KNOWN = ("_pytest.", "allure_commons.")
 
 
 def enter(config: pytest.Config) -> None:
@@ -30,8 +33,30 @@ def enter(config: pytest.Config) -> None:
     outer = Outer(config)
     config.pluginmanager.register(outer, NAME)
     outer.filter_logs()
+    if config.pluginmanager.has_plugin("allure_listener"):
+        _before_allure(config)
     if not isinstance(sys.excepthook, _Crash):
         sys.excepthook = _Crash(sys.excepthook)
+    if warnings.formatwarning is not _Warned.format:
+        _Warned.before, warnings.formatwarning = warnings.formatwarning, _Warned.format
+
+
+def _before_allure(config: pytest.Config) -> None:
+    """Redact what Allure writes of a test that is no check: parameters and steps too."""
+    import allure_commons  # noqa: PLC0415 - if active
+
+    class Cleaner:
+        @allure_commons.hookimpl(tryfirst=True)
+        def report_result(self, result: Any) -> None:
+            clean(result)
+
+        @allure_commons.hookimpl(tryfirst=True)
+        def report_container(self, container: Any) -> None:
+            clean(container)
+
+    cleaner = Cleaner()
+    allure_commons.plugin_manager.register(cleaner)
+    config.add_cleanup(lambda: allure_commons.plugin_manager.unregister(cleaner))
 
 
 class Inner:
@@ -85,10 +110,11 @@ class Outer:
         self.filter_logs()
         return (yield)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionstart(self) -> Generator[None, None, None]:
         """Redact the log from here on: provisioning comes next."""
         self.filter_logs()
+        return (yield)
 
     def filter_logs(self) -> None:
         """Put our filter on pytest's log handlers: captured, --log-file and live."""
@@ -146,6 +172,16 @@ class RedactingFilter(logging.Filter):
         return True
 
 
+class _Warned:
+    """Python's own text of a warning that pytest does not catch, redacted."""
+
+    before: Callable[..., str]
+
+    @staticmethod
+    def format(*arguments: Any, **named: Any) -> str:
+        return redact(_Warned.before(*arguments, **named))
+
+
 class _Crash:
     """Python's own last word on an exception that nobody caught, redacted."""
 
@@ -177,7 +213,12 @@ def clean_ids(items: list[pytest.Item]) -> None:
     """Redact the names by which tests are known."""
     for item in items:
         if (safe := redact(item.nodeid)) != item.nodeid:
-            item._nodeid = safe  # type: ignore[attr-defined]  # noqa: SLF001 - no public way
+            # There is no public way. pytest 9.2 keeps a parsed id, older ones keep the text.
+            parsed = getattr(item, "_id", None)
+            if parsed is None:
+                item._nodeid = safe  # type: ignore[attr-defined]  # noqa: SLF001
+            else:
+                item._id = type(parsed).parse(safe)  # noqa: SLF001
             item.name = redact(item.name)
 
 
@@ -198,7 +239,7 @@ def clean(thing: Any, *, depth: int = 0) -> Any:
     Lines are redacted together: a secret may have been broken at its own line breaks.
     """
     if isinstance(thing, str):
-        return redact(thing)
+        return thing if (safe := redact(thing)) == thing else safe  # an Enum stays one
     if depth > _DEEPEST:
         return thing
     if isinstance(thing, list):
@@ -212,7 +253,7 @@ def clean(thing: Any, *, depth: int = 0) -> Any:
         return {clean(k, depth=depth + 1): clean(v, depth=depth + 1) for k, v in thing.items()}
     if type(thing) is tuple:
         return tuple(clean(each, depth=depth + 1) for each in thing)
-    if type(thing).__module__.startswith("_pytest.") and hasattr(thing, "__dict__"):
+    if type(thing).__module__.startswith(_KNOWN) and hasattr(thing, "__dict__"):
         for name, value in vars(thing).items():
             if isinstance(value, (str, list, tuple, dict)) or hasattr(value, "__dict__"):
                 object.__setattr__(thing, name, clean(value, depth=depth + 1))
