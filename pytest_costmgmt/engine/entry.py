@@ -130,4 +130,7 @@ def _blocked(config: pytest.Config) -> str:
     for name in (RUNNER, CONTROLLER, GUARD):
         if config.pluginmanager.is_blocked(name):
             return f"-p no:{name} takes out what decides the verdict: leave it out."
+    for name in (redaction.NAME, redaction.INNER):
+        if config.pluginmanager.is_blocked(name):
+            return f"-p no:{name} takes out what keeps passwords out of reports: leave it out."
     return ""

@@ -19,7 +19,7 @@ import pytest
 
 from pytest_costmgmt.secret import redact
 
-NAME = "costmgmt-redaction"
+NAME, INNER = "costmgmt-redaction", "costmgmt-redaction-inner"
 _DEEPEST = 60
 # Whose representations are known well enough to be changed in place.
 _KNOWN = ("_pytest.", "allure_commons.")
@@ -27,9 +27,9 @@ _KNOWN = ("_pytest.", "allure_commons.")
 
 def enter(config: pytest.Config) -> None:
     """Have all that pytest writes from now on redacted."""
-    if config.pluginmanager.has_plugin(NAME) or config.pluginmanager.is_blocked(NAME):
+    if config.pluginmanager.has_plugin(NAME):
         return
-    config.pluginmanager.register(Inner(), f"{NAME}-inner")
+    config.pluginmanager.register(Inner(), INNER)
     outer = Outer(config)
     config.pluginmanager.register(outer, NAME)
     outer.filter_logs()

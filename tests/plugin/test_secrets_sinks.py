@@ -178,3 +178,10 @@ def test_no_odd_password_comes_out(planted: Planted, password: str) -> None:
     ran = planted.suite("checks")
     said = planted.nothing_leaked(ran)
     readable(said, "the finding of", "said", "junit.xml", "report.json", "report.html", "allure")
+
+
+def test_the_second_line_cannot_be_taken_out(run: Run) -> None:
+    """``-p no:costmgmt-redaction`` is a usage error, and named."""
+    ran = run("--costmgmt", "-p", "no:costmgmt-redaction")
+    assert ran.status == 4
+    assert "-p no:costmgmt-redaction takes out what keeps passwords" in ran.out
