@@ -243,11 +243,7 @@ def clean(thing: Any, *, depth: int = 0) -> Any:
     if depth > _DEEPEST:
         return thing
     if isinstance(thing, list):
-        if thing and all(isinstance(each, str) for each in thing):
-            text = "\n".join(thing)
-            thing[:] = thing if (safe := redact(text)) == text else safe.split("\n")
-        else:
-            thing[:] = [clean(each, depth=depth + 1) for each in thing]
+        _clean_list(thing, depth)
         return thing
     if isinstance(thing, dict):
         return {clean(k, depth=depth + 1): clean(v, depth=depth + 1) for k, v in thing.items()}
@@ -258,6 +254,17 @@ def clean(thing: Any, *, depth: int = 0) -> Any:
             if isinstance(value, (str, list, tuple, dict)) or hasattr(value, "__dict__"):
                 object.__setattr__(thing, name, clean(value, depth=depth + 1))
     return thing
+
+
+def _clean_list(things: list[Any], depth: int) -> None:
+    if not all(isinstance(each, str) for each in things):
+        things[:] = [clean(each, depth=depth + 1) for each in things]
+        return
+    # Python's own traceback has its line ends in it, pytest's lines have none.
+    ended = len(things) > 1 and things[0].endswith("\n")
+    text = "".join(things) if ended else "\n".join(things)
+    if (safe := redact(text)) != text:
+        things[:] = [safe] if ended else safe.split("\n")
 
 
 def clean_exception(error: BaseException | None) -> None:
