@@ -32,7 +32,7 @@ class Ran:
 Run = Callable[..., Ran]
 
 # What the run of these tests itself may have set.
-INHERITED = ("PYTEST_", "COSTMGMT_", "PG")
+INHERITED = ("PYTEST_", "COSTMGMT_", "PG", "TOX_")
 
 
 @pytest.fixture

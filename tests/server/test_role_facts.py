@@ -272,7 +272,7 @@ FAULTS = {
         judge.strangers,
         2,
     ),
-    "open-by-name": (("GRANT CONNECT ON DATABASE {hive} TO {role}",), judge.strangers, 1),
+    "open-by-name": (("GRANT CONNECT ON DATABASE {role} TO {hive}",), judge.strangers, 1),
     "open-by-team": (
         (
             "CREATE ROLE {team}",
