@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 Fact = TypeVar("Fact")
 
+_AGAIN: pytest.StashKey[Reinitialize] = pytest.StashKey()
+
 
 def _known(config: pytest.Config, family: str, fact: Fact | None) -> Fact:
     """Return a fact, or raise what kept it from being read: absence is never a pass."""
@@ -72,19 +74,22 @@ def costmgmt_credential_facts(config: pytest.Config) -> CredentialFacts:
 
 
 def costmgmt_initialization(config: pytest.Config) -> Reinitialize:
-    """Initialization, to be run again."""
+    """Initialization, to be run again: one for the run, which remembers what it saw."""
+    if (made := config.stash.get(_AGAIN, None)) is not None:
+        return made
     from pytest_costmgmt.initialize.again import Reinitialize  # noqa: PLC0415 - profile full only
 
     data = shared.of(config)
     server = _known(config, "the server", data.server)
     requirements = _known(config, "requirements", data.requirements)
-    return Reinitialize(
+    made = config.stash[_AGAIN] = Reinitialize(
         server,
         requirements,
         data.means.manage,
         migrate_timeout=data.means.migrate_timeout,
         connect_timeout=data.means.connect_timeout,
     )
+    return made
 
 
 FACTS: Mapping[str, Callable[[pytest.Config], Any]] = {
