@@ -38,9 +38,11 @@ class Gathering:
         context: Context,
         means: Means,
         settings: Settings,
+        *,
+        told: migrations.Expected | None = None,
     ) -> None:
         self.server, self.requirements, self.context = server, requirements, context
-        self.means, self.settings = means, settings
+        self.means, self.settings, self.told = means, settings, told
         self.errors: dict[str, str] = {}
         self._open: dict[str, Any] = {}
         self._stack = contextlib.ExitStack()
@@ -111,6 +113,8 @@ class Gathering:
         """Return the expected migrations, asked of the application or of its manifest."""
         if self.settings.migrations is not None:
             return migrations.expected_from_manifest(self.settings.migrations)
+        if self.told is not None:
+            return self.told
         if not self.means.manage:
             return None
         from pytest_costmgmt.initialize.migrations import surroundings  # noqa: PLC0415 - seldom
@@ -121,7 +125,7 @@ class Gathering:
             return migrations.expected_from_application(
                 self.means.manage,
                 surroundings(self.server, self.requirements, Path(scratch)).environment(),
-                deadline=min(60.0, self.means.migrate_timeout),
+                deadline=min(migrations.ASKING, self.means.migrate_timeout),
             )
 
     def _credentials(self) -> credentials.CredentialFacts:

@@ -76,7 +76,12 @@ class Preparation:
 
         with self._timed(f"facts read from {server.label}"):
             facts = gather.Gathering(
-                server, self.requirements, context, shared.means, self.settings
+                server,
+                self.requirements,
+                context,
+                shared.means,
+                self.settings,
+                told=None if self.embedded is None else self.embedded.expected,
             ).everything()
         return msgspec.structs.replace(shared, facts=facts, server=server, context=context)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from pytest_costmgmt.engine.report import logs
 from pytest_costmgmt.errors import CostMgmtError
+from pytest_costmgmt.facts.migrations import ASKING, Expected, expected_from_application
 from pytest_costmgmt.initialize import migrations
 from pytest_costmgmt.initialize.server import initialize
 from pytest_costmgmt.postgres.login import Login
@@ -34,6 +37,7 @@ class Embedded:
         )  # fmt: skip
         self.instance: embedded.Instance | None = None
         self.logins: list[Login] = []
+        self.expected: Expected | None = None
 
     def start(self) -> Server:
         """Return the server, ready to be judged. Raises CostMgmtError, and leaves nothing then."""
@@ -86,10 +90,19 @@ class Embedded:
         self.say(f"{len(done.applied)} migrations applied in {done.seconds:.2f} s")
         if self.settings.manage:
             return
+        # Asked on the other core meanwhile. A question that fails is asked again, and told, when
+        # the facts are read; a daemon, because an interrupt must not wait for the answer.
+        asking = threading.Thread(target=self._ask, args=(manage, surroundings), daemon=True)
+        asking.start()
         made = migrations.prepare_example(
             manage, surroundings, deadline=deadline, log=log, server_log=instance.log
         )
+        asking.join()
         self.say(f"the example application's tenants made in {made.seconds:.2f} s")
+
+    def _ask(self, manage: tuple[str, ...], within: migrations.Surroundings) -> None:
+        with contextlib.suppress(CostMgmtError):
+            self.expected = expected_from_application(manage, within.environment(), deadline=ASKING)
 
     def write_logs(self, folder: Path) -> None:
         """Write what the server and the migrations logged, redacted, beside the report."""

@@ -22,6 +22,7 @@ from pytest_costmgmt.facts.migration_expected import (
 from pytest_costmgmt.requirements.model import MigrationNeeds, Requirements
 
 __all__ = [
+    "ASKING",
     "Expected",
     "Migration",
     "MigrationFacts",
@@ -31,6 +32,9 @@ __all__ = [
     "export",
     "read",
 ]
+
+ASKING = 60.0
+"Seconds that the application may take to tell its migrations."
 
 CHUNK = 400
 """Schemas in one statement. Each costs two locks (table and index) until the chunk's savepoint is
