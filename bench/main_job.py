@@ -173,12 +173,17 @@ def preflight(folder: Path, runs: int) -> tuple[float, float, float]:
 
 
 def main_job(folder: Path, runs: int) -> tuple[float, float, float]:
-    """Return the whole main job, the application's own commands in it, and the rest."""
-    command = [sys.executable, "-m", "pytest", "--costmgmt", "-p", "costmgmt"]
+    """Return the whole main job, the application's own commands in it, and the rest.
+
+    Its own are migrate, create_tenants, and the two further runs of migrate that CM-INI-001 makes
+    (whose call is counted whole: the SQL steps of ours beside them take about 0.2 s).
+    """
+    command = [sys.executable, "-m", "pytest", "--costmgmt", "-p", "costmgmt", "--durations=3"]
     whole, own, rest = [], [], []
     for number in range(runs + 1):
         seconds, out = run(command, folder)
         told = re.findall(r"(?:applied|tenants made) in ([0-9.]+) s", out)
+        told += re.findall(r"([0-9.]+)s call +costmgmt/initialization", out)
         if number:
             whole.append(seconds)
             own.append(sum(map(float, told)))
