@@ -204,7 +204,7 @@ CHOSEN = [
         (["-k", "role"], "no result"),
         (["-m", "slow"], "no result"),
         (["--deselect", "costmgmt/roles"], "no result"),
-        (["-k", "not createdb"], "deselected"),
+        (["-k", "not test_no_creation_of_roles_or_databases"], "deselected"),
     )
 ]  # fmt: skip
 
@@ -287,8 +287,6 @@ BENT = [
         (["-p", "no:costmgmt-guard"], ""),
         (["--fixtures"], ""), (["--markers"], ""), (["--cache-show"], ""), (["--help"], ""),
         (["--fixtures-per-test"], ""),
-        (["-o", "required_plugins=pytest-no-such"], ""),
-        (["-o", "minversion=99"], ""),
         (["--looponfail"], "--looponfail"),
     )
 ]  # fmt: skip
@@ -310,6 +308,14 @@ def test_the_users_configuration_hides_nothing(pair: Pair, bend: Bend) -> None:
 def test_a_choice_of_checks_is_no_verdict(pair: Pair, bend: Bend) -> None:
     """Selecting checks, or leaving out a part of us, is inconclusive and told."""
     pair.holds(bend)
+
+
+@pytest.mark.parametrize("given", ["required_plugins=pytest-no-such", "minversion=99"])
+def test_what_pytest_refuses_before_any_plugin_is_asked_is_exit_4(pair: Pair, given: str) -> None:
+    """Nothing of ours has begun then: pytest's own usage error stands, and no verdict is told."""
+    ran = pair.healthy.run(Bend(id="refused", arguments=["-o", given]), reported=False)
+    assert ran.status == 4
+    assert "verdict" not in ran.said
 
 
 @pytest.mark.parametrize(
