@@ -25,6 +25,11 @@ PATIENCE = 60.0
 Start = Callable[..., "Controller"]
 
 
+def _heed() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Controller:
     """A process of its own that has started a server."""
 
@@ -38,6 +43,8 @@ class Controller:
             cwd="/",
             env={**os.environ, "PYTHONPATH": path, **environ},
             start_new_session=True,
+            # Whoever started these tests may ignore what they send (nohup, a shell's &).
+            preexec_fn=_heed,  # noqa: PLW1509 - nothing runs beside it yet
         )
         self.seen: dict[str, Any] = {}
 
