@@ -56,7 +56,7 @@ def check(argv: Sequence[str]) -> None:
     from shutil import which  # noqa: PLC0415 - not in a run that migrates nothing
 
     if which(argv[0]) is None:
-        there = Path(argv[0]).exists()
+        there = os.path.lexists(argv[0])  # never raises, also where a folder may not be entered
         raise UsageProblem(
             f"The management command {argv[0]!r} "
             + ("is not executable." if there else "does not exist, neither as a path nor in PATH.")
