@@ -18,7 +18,7 @@ from pytest_costmgmt.errors import StepFailed, UsageProblem
 from pytest_costmgmt.initialize import causes, command
 from pytest_costmgmt.postgres.environment import application_environment
 from pytest_costmgmt.postgres.login import Login
-from pytest_costmgmt.postgres.statements import StatementFailed, held
+from pytest_costmgmt.postgres.statements import LOCK_NOT_AVAILABLE, StatementFailed, held
 from pytest_costmgmt.requirements.model import Requirements
 from pytest_costmgmt.resources import resource
 from pytest_costmgmt.secret import redact
@@ -184,9 +184,8 @@ def _run(work: _Work, progress: Progress) -> Migrated:
                 stop=work.stop,
             )
     except StatementFailed as error:
-        raise StepFailed(
-            "migrations", f"another run holds the lock of this database: {error.text}"
-        ) from None
+        why = "another run holds" if error.sqlstate == LOCK_NOT_AVAILABLE else "cannot take"
+        raise StepFailed("migrations", f"{why} the lock of this database: {error.text}") from None
     if ended.status != 0:
         statement = _last_statement(work.server_log, before)
         raise _failed(work.arguments[0], ended, follower, statement, work)

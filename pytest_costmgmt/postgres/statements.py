@@ -109,15 +109,15 @@ def locked(connection: Connection[Any], *, wait: float = LOCK_WAIT) -> Iterator[
     connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
     wait_ms = max(1, int(wait * 1000))  # 0 would be no limit
     with connection.transaction(), connection.cursor() as cursor:
-        # Named last, pg_temp cannot shadow a catalog; with pg_catalog first nothing else can.
-        cursor.execute(
-            f"SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = {wait_ms};"
-            " SET LOCAL statement_timeout = 0;"
-            " SET LOCAL idle_in_transaction_session_timeout = 0".encode()
-        )
-        if connection.info.server_version >= HAS_TRANSACTION_TIMEOUT:
-            cursor.execute("SET LOCAL transaction_timeout = 0")
         try:
+            # Named last, pg_temp cannot shadow a catalog; with pg_catalog first nothing else can.
+            cursor.execute(
+                f"SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = {wait_ms};"
+                " SET LOCAL statement_timeout = 0;"
+                " SET LOCAL idle_in_transaction_session_timeout = 0".encode()
+            )
+            if connection.info.server_version >= HAS_TRANSACTION_TIMEOUT:
+                cursor.execute("SET LOCAL transaction_timeout = 0")
             cursor.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", (LOCK,))
         except psycopg.Error as error:
             text = redact(error.diag.message_primary or type(error).__name__)

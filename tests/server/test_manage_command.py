@@ -127,8 +127,14 @@ def test_a_timeout_of_the_role_is_named(
 ) -> None:
     """A statement_timeout that is too short to migrate is the cause that is told."""
     done = bed.initialize()
-    bed.sql(f"ALTER ROLE {ident(bed.role)} SET statement_timeout = '1ms'")
-    assert "statement_timeout" in failed(bed, done, tmp_path, server).hint
+    bed.sql(f"ALTER ROLE {ident(bed.role)} SET statement_timeout = '250ms'")
+    # Not yet committed, this table makes the application's own CREATE TABLE wait.
+    with connect(bed.superuser.on(bed.database), deadline=10, autocommit=False) as other:
+        other.execute("CREATE TABLE public.django_migrations (id int)")
+        try:
+            assert "statement_timeout" in failed(bed, done, tmp_path, server).hint
+        finally:
+            other.rollback()
 
 
 @pytest.mark.parametrize(
