@@ -16,7 +16,7 @@ from typing import IO
 import msgspec
 
 from pytest_costmgmt.errors import FactUnavailable
-from pytest_costmgmt.facts.tied import tied
+from pytest_costmgmt.postgres.tied import tied
 from pytest_costmgmt.secret import redact
 
 _GRACE = 2.0

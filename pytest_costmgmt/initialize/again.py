@@ -15,10 +15,11 @@ from typing import Protocol
 
 from pytest_costmgmt.errors import CostMgmtError, FactUnavailable
 from pytest_costmgmt.facts.initialization import Again, SeenRun, SeenStep
-from pytest_costmgmt.initialize import command, migrations
+from pytest_costmgmt.initialize import migrations
 from pytest_costmgmt.initialize.fingerprint import Fingerprint, fingerprint
 from pytest_costmgmt.initialize.server import initialize, plan
 from pytest_costmgmt.initialize.step import Step
+from pytest_costmgmt.postgres import command
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.requirements.model import Requirements
 from pytest_costmgmt.secret import Secret

@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from pytest_costmgmt.errors import StepFailed, UsageProblem
-from pytest_costmgmt.initialize import causes, command
+from pytest_costmgmt.initialize import causes
+from pytest_costmgmt.postgres import command
 from pytest_costmgmt.postgres.environment import application_environment
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.statements import LOCK_NOT_AVAILABLE, StatementFailed, held

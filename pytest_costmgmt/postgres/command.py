@@ -1,4 +1,4 @@
-"""Run a command of the application: its output live and kept, a deadline, and nothing left of it.
+"""Run a program of others: its output live and kept, a deadline, and nothing left of it.
 
 It gets a session of its own, so that a terminal's Ctrl-C reaches us first and we end it in order;
 on Linux it is ended if we are killed.
@@ -20,13 +20,14 @@ from typing import IO, BinaryIO
 import msgspec
 
 from pytest_costmgmt.errors import UsageProblem
-from pytest_costmgmt.facts.tied import tied
+from pytest_costmgmt.postgres.tied import tied
 from pytest_costmgmt.secret import redact
 
 TAIL_LINES = 200
 LONGEST_LINE = 64 * 1024
 LOG_LIMIT = 32 * 1024 * 1024
 POLL = 0.05
+MANAGE = "The management command"
 
 Line = Callable[[str], None]
 Stop = Callable[[], bool]
@@ -49,16 +50,16 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     tail: tuple[str, ...]
 
 
-def check(argv: Sequence[str]) -> None:
-    """Raise UsageProblem if ``argv`` cannot be started at all."""
+def check(argv: Sequence[str], *, what: str = MANAGE) -> None:
+    """Raise UsageProblem if ``argv``, which is ``what``, cannot be started at all."""
     if not argv:
-        raise UsageProblem('The management command is empty: give e.g. "python manage.py".')
+        raise UsageProblem(f'{what} is empty: give e.g. "python manage.py".')
     from shutil import which  # noqa: PLC0415 - not in a run that migrates nothing
 
     if which(argv[0]) is None:
         there = os.path.lexists(argv[0])  # never raises, also where a folder may not be entered
         raise UsageProblem(
-            f"The management command {argv[0]!r} "
+            f"{what} {argv[0]!r} "
             + ("is not executable." if there else "does not exist, neither as a path nor in PATH.")
         )
 
@@ -71,6 +72,7 @@ def run(
     heard: Line,
     log: Path | None = None,
     stop: Stop = never,
+    what: str = MANAGE,
 ) -> Ended:
     """Run ``argv`` and return how it ended; ``heard`` is called with what it said, piece by piece.
 
@@ -78,11 +80,11 @@ def run(
     interrupt, ends the command and its children; so does ``stop``, which is how the main thread,
     which alone is interrupted, ends another's. Raises UsageProblem if it cannot be started.
     """
-    check(argv)
+    check(argv, what=what)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         output = _Output(heard, stack.enter_context(_opened(log)))
-        process = _start(argv, environment)
+        process = _start(argv, environment, what)
         assert process.stdout is not None  # noqa: S101 - a pipe
         stream = stack.enter_context(process.stdout)
         try:
@@ -104,11 +106,11 @@ def _opened(log: Path | None) -> contextlib.AbstractContextManager[BinaryIO | No
 
 
 def _start(
-    argv: Sequence[str], environment: Callable[[], Mapping[str, str]]
+    argv: Sequence[str], environment: Callable[[], Mapping[str, str]], what: str
 ) -> subprocess.Popen[bytes]:
     __tracebackhide__ = True
     try:
-        return subprocess.Popen(  # noqa: S603 - the operator's own command
+        return subprocess.Popen(  # noqa: S603 - the operator's own command, or PostgreSQL's
             tied(argv),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -117,9 +119,7 @@ def _start(
             start_new_session=True,
         )
     except OSError as error:
-        raise UsageProblem(
-            f"The management command {argv[0]!r} cannot be started: {error.strerror}."
-        ) from None
+        raise UsageProblem(f"{what} {argv[0]!r} cannot be started: {error.strerror}.") from None
 
 
 def _follow(

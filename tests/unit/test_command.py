@@ -1,4 +1,4 @@
-"""Commands of the application: output, deadline, signals; and that nothing is left of them."""
+"""Programs of others: output, deadline, signals; and that nothing is left of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_costmgmt.errors import UsageProblem
-from pytest_costmgmt.initialize import command
+from pytest_costmgmt.postgres import command
 from pytest_costmgmt.secret import Secret
 
 PATH = os.environ.get("PATH", "/usr/bin:/bin")
@@ -174,7 +174,7 @@ HOST = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
-from pytest_costmgmt.initialize import command
+from pytest_costmgmt.postgres import command
 code = (
     "import os, time, sys\\n"
     "print('pid', os.getpid(), flush=True)\\n"

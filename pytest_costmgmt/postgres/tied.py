@@ -1,4 +1,4 @@
-"""Commands of the application that do not outlive us, whatever ends us, nor do their children."""
+"""Programs of others that do not outlive us, whatever ends us, nor do their children."""
 
 from __future__ import annotations
 
