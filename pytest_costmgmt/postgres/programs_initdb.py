@@ -28,12 +28,16 @@ EXTENSIONS = ("uuid-ossp", "pg_trgm", "pg_stat_statements")
 STANDIN = "uuid-ossp"
 STANDIN_MAJOR = 18
 
-_FLAGS = ("--encoding=UTF8", "--auth=scram-sha-256", "--no-sync", "--no-instructions")
+_FLAGS = ("--encoding=UTF8", "--auth=scram-sha-256", "--no-sync")
 _LOCALES = ("C.UTF-8", "C")
 # Made again in a second or two, if they are still needed.
 PACK_SECONDS = 30 * 86400.0
 _FORMAT = "2"
 _OK = "costmgmt can use "
+
+
+class NamelessUser(ProvisionFailed):
+    """The server's user has no name on this machine: no programs can help that."""
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -63,11 +67,20 @@ class Prepared(msgspec.Struct, frozen=True):
 def prepare(bindir: Path, *, major: int, user: ServerUser, cache: Path) -> Prepared:
     """Return the initialized data folder of these programs; make and cache it if need be.
 
-    Safe when several start at once. Raises ProvisionFailed with initdb's last words.
+    Safe when several start at once. Raises NamelessUser, or ProvisionFailed with initdb's last
+    words.
     """
     pack = cache / f"initdb-{_key(bindir)}.pack"
     if (ready := _cached(pack)) is not None:
         return ready
+    if not user.known:
+        raise NamelessUser(
+            f"PostgreSQL's initdb refuses a user without a name, and user id {user.uid} has none on"
+            " this machine.",
+            hint="Run as a user that /etc/passwd knows, give this one a name (an entry there, or"
+            " nss_wrapper's LD_PRELOAD and NSS_WRAPPER_PASSWD), or name a server of your own by"
+            " --costmgmt-dsn.",
+        )
     with locked(pack.with_suffix(".lock"), what="another start's initdb"):
         if (ready := _cached(pack)) is None:
             _make(bindir, major, user, pack)
