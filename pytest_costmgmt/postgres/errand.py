@@ -54,6 +54,24 @@ class Errand:
             self.close()  # interrupted: an answer to come would be taken for the next one's
             raise
 
+    def over(self, within: float) -> bool:
+        """Say whether all that was sent is done, after at most about ``within`` seconds.
+
+        Raises StatementFailed.
+        """
+        __tracebackhide__ = True
+        until = time.monotonic() + within
+        while self._under_way:
+            if not self._answered(until):
+                return False
+            try:
+                self._collect(self._under_way)
+                self._next()
+            except StatementFailed:
+                self._left, self._under_way = [], ""
+                raise
+        return True
+
     def run(self, *statements: Statement) -> None:
         """Do all that now."""
         self.send(statements)
@@ -81,15 +99,22 @@ class Errand:
             text = redact(" ".join(str(error).split()))
             raise StatementFailed(self._under_way, text, sqlstate=error.sqlstate) from None
 
+    def _answered(self, until: float) -> bool:
+        """Say whether the statement's answer is all here, by then at the latest."""
+        pgconn = self.connection.pgconn
+        while pgconn.is_busy():
+            left = until - time.monotonic()
+            if not select.select([pgconn.socket], [], [], max(left, 0.0))[0]:
+                return False
+            self._asked(pgconn.consume_input)
+        return True
+
     def _collect(self, shown: str) -> None:
         from psycopg.pq import DiagnosticField as Field  # noqa: PLC0415 - heavy
 
-        pgconn, end = self.connection.pgconn, time.monotonic() + self.deadline
-        while pgconn.is_busy():
-            left = end - time.monotonic()
-            if not select.select([pgconn.socket], [], [], max(left, 0.0))[0]:
-                raise ServerNotReady("the server", self.deadline, f"still working on {shown}")
-            self._asked(pgconn.consume_input)
+        pgconn = self.connection.pgconn
+        if not self._answered(time.monotonic() + self.deadline):
+            raise ServerNotReady("the server", self.deadline, f"still working on {shown}")
         failed = None
         while (result := pgconn.get_result()) is not None:
             if result.error_field(Field.SEVERITY) is not None:
