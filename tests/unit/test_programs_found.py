@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_costmgmt.errors import ProgramsNotFound, UsageProblem
+from pytest_costmgmt.errors import CostMgmtError, ProgramsNotFound, ProvisionFailed, UsageProblem
 from pytest_costmgmt.postgres import programs, programs_places, programs_run
 from pytest_costmgmt.postgres.programs import Programs, find_programs
 
@@ -78,46 +78,61 @@ def test_a_bindir_of_another_architecture(tmp_path: Path, open_folder: Path) -> 
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 2, 0x15, 1) + bytes(40)
     bindir = script(open_folder / "bin", "")
     (bindir / "postgres").write_bytes(header)
-    with pytest.raises(ProgramsNotFound, match="architecture"):
+    with pytest.raises(UsageProblem, match="architecture"):
         find(tmp_path, bindir=bindir)
 
 
 def test_a_bindir_that_does_not_exist(tmp_path: Path) -> None:
     """A folder that is not there is said to be absent, and nothing else is tried."""
-    with pytest.raises(ProgramsNotFound, match="no such folder"):
+    with pytest.raises(UsageProblem, match="no such folder: name a folder that holds"):
         find(tmp_path, bindir=tmp_path / "nowhere")
+
+
+def test_a_bindir_that_is_a_file(tmp_path: Path, open_folder: Path) -> None:
+    """The path of a program is no folder of programs."""
+    bindir = script(open_folder / "bin", "echo 'postgres (PostgreSQL) 15.4'")
+    with pytest.raises(UsageProblem, match="it is no folder"):
+        find(tmp_path, bindir=bindir / "postgres")
 
 
 def test_a_bindir_without_initdb(tmp_path: Path, open_folder: Path) -> None:
     """A client-only installation is told from a server's."""
     bindir = script(open_folder / "bin", "echo 'postgres (PostgreSQL) 15.4'")
     (bindir / "initdb").unlink()
-    with pytest.raises(ProgramsNotFound, match="it has no initdb"):
+    with pytest.raises(UsageProblem, match="it has no initdb"):
         find(tmp_path, bindir=bindir)
 
 
 def test_a_bindir_that_is_not_executable(tmp_path: Path, open_folder: Path) -> None:
     """A file that may not be executed is named as such."""
     bindir = script(open_folder / "bin", "", mode=0o644)
-    with pytest.raises(ProgramsNotFound, match=r"not executable|may not run"):
+    with pytest.raises((UsageProblem, ProgramsNotFound), match=r"not executable|may not run"):
         find(tmp_path, bindir=bindir)
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("text", "error", "expected"),
     [
-        pytest.param("echo hello", "said: hello", id="something-else"),
-        pytest.param("echo broken >&2; exit 127", "ended with 127 and said: broken", id="broken"),
-        pytest.param("echo 'postgres (PostgreSQL) 9.6.24'", "version 9.6.24, not 15", id="version"),
-        pytest.param("echo 'postgres (PostgreSQL)'", "`postgres --version`", id="no-number"),
+        pytest.param("echo hello", UsageProblem, "said: hello", id="something-else"),
+        pytest.param(
+            "echo broken >&2; exit 127", ProgramsNotFound, "ended with 127 and said: broken",
+            id="broken",
+        ),
+        pytest.param(
+            "echo 'postgres (PostgreSQL) 9.6.24'", UsageProblem, "version 9.6.24, not 15",
+            id="version",
+        ),
+        pytest.param(
+            "echo 'postgres (PostgreSQL)'", UsageProblem, "`postgres --version`", id="no-number"
+        ),
     ],
-)
+)  # fmt: skip
 def test_a_bindir_that_answers_wrongly(
-    tmp_path: Path, open_folder: Path, text: str, expected: str
+    tmp_path: Path, open_folder: Path, text: str, error: type[CostMgmtError], expected: str
 ) -> None:
-    """What the programs said instead of their version is repeated."""
+    """What the programs said is repeated; only what is broken is not whoever named it's fault."""
     bindir = script(open_folder / "bin", text)
-    with pytest.raises(ProgramsNotFound) as caught:
+    with pytest.raises(error) as caught:
         find(tmp_path, bindir=bindir, version="15")
     assert expected in str(caught.value)
     assert f"--costmgmt-bindir={bindir} cannot serve" in str(caught.value)
@@ -140,6 +155,29 @@ def test_root_that_may_not_change_its_user(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(programs, "may_switch", lambda _user: "Operation not permitted")
     with pytest.raises(ProgramsNotFound, match="may not become user nobody here"):
         find(tmp_path)
+
+
+def test_a_user_without_a_name(
+    tmp_path: Path, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user id that the machine has no name for, as in a container, is what is told."""
+    arbitrary = programs_run.ServerUser("60123", 60123, 60123, switch=False, known=False)
+    monkeypatch.setattr(programs, "server_user", lambda: arbitrary)
+    bindir = script(open_folder / "bin", "echo 'postgres (PostgreSQL) 15.4'")
+    with pytest.raises(ProvisionFailed, match="user id 60123 has none on this machine") as caught:
+        find(tmp_path, bindir=bindir)
+    assert "NSS_WRAPPER_PASSWD" in str(caught.value)
+    assert "--costmgmt-dsn" in str(caught.value)
+
+
+def test_a_name_from_nss_wrapper_reaches_initdb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What gives a container's user its name is handed to the programs; else no preload is."""
+    monkeypatch.setenv("LD_PRELOAD", "libnss_wrapper.so")
+    monkeypatch.delenv("NSS_WRAPPER_PASSWD", raising=False)
+    assert "LD_PRELOAD" not in programs_run.clean_environment()
+    monkeypatch.setenv("NSS_WRAPPER_PASSWD", "passwd")
+    handed = programs_run.clean_environment()
+    assert (handed["LD_PRELOAD"], handed["NSS_WRAPPER_PASSWD"]) == ("libnss_wrapper.so", "passwd")
 
 
 def test_a_wheel_is_found_without_being_imported() -> None:
