@@ -92,7 +92,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     attributes: dict[str, str]
-    "superuser, login, createdb, ..., connection limit, valid until: as text, by name."
+    """superuser, login, createdb, ..., connection limit, valid until, as text, by name; and
+    "parameter NAME": the privileges on a server parameter, with * for the right to grant them."""
     settings: tuple[str, ...] = ()
     comment: str = ""
     verifier: str | None = None
@@ -109,13 +110,16 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     provider: str = "libc"
     locale: str = ""
     "ICU's or the builtin provider's locale."
+    icu_rules: str = ""
     connection_limit: int = -1
     acl: tuple[str, ...] = ()
-    "Sorted items; one empty item for the default, which is not the same as none."
+    "Sorted items; one empty item for what is so by default, which is not the same as none."
     settings: tuple[str, ...] = ()
     "ALTER DATABASE ... SET, and ALTER ROLE ... IN DATABASE ... SET as 'role: name=value'."
     comment: str = ""
     tablespace: str = ""
+    template: bool = False
+    "IS_TEMPLATE: whoever has CREATEDB may copy it."
 
 
 class Hazard(msgspec.Struct, frozen=True, kw_only=True):

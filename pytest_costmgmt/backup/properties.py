@@ -1,0 +1,50 @@
+"""What is so of each object of a database, and of the database: read set by set, never one by one.
+
+What is so by default is not told, so that absence means the default and a sound database of a
+million indexes stays small. Every name that is told is qualified and quoted where it must be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytest_costmgmt.backup.identity import database, extensions, roles
+from pytest_costmgmt.backup.model import Property
+from pytest_costmgmt.backup.properties_sql import FAMILIES
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+
+__all__ = ["database", "extensions", "properties", "roles"]
+
+
+def properties(cursor: Cursor[Any]) -> tuple[Property, ...]:
+    """Return every property that is not the default, sorted; ``cursor`` is in a transaction.
+
+    A login that may not read a catalog gets PostgreSQL's error, never a shorter list.
+    """
+    pin(cursor)
+    version = cursor.connection.info.server_version
+    shared: dict[str, str] = {}
+    found: list[Property] = []
+    for family in FAMILIES:
+        cursor.execute(family(version).encode())
+        # Few different words in many rows: each is kept once.
+        found += [
+            Property(
+                of=shared.setdefault(of, of),
+                name=shared.setdefault(name, name),
+                value=shared.setdefault(value, value),
+            )
+            for of, name, value in cursor
+        ]
+    found.sort()
+    return tuple(found)
+
+
+def pin(cursor: Cursor[Any]) -> None:
+    """Settle, for this transaction, what shapes the names and expressions that are read."""
+    cursor.execute(
+        b"SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL quote_all_identifiers = off;"
+        b" SET LOCAL jit = off"
+    )
