@@ -25,7 +25,7 @@ SELECT d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::pg_cata
             WHEN {ACL.format("d.datacl")} = {ACL.format("pg_catalog.acldefault('d', d.datdba)")}
             THEN NULL ELSE COALESCE({ACL.format("d.datacl")}, '{{}}') END,
        COALESCE(pg_catalog.shobj_description(d.oid, 'pg_database'), ''),
-       s.spcname::pg_catalog.text, d.datistemplate
+       s.spcname::pg_catalog.text, d.datistemplate, pg_catalog.pg_database_size(d.oid)
   FROM pg_catalog.pg_database AS d
   JOIN pg_catalog.pg_tablespace AS s ON s.oid = d.dattablespace
  CROSS JOIN LATERAL pg_catalog.to_jsonb(d) AS j
@@ -47,7 +47,7 @@ def database(cursor: Cursor[Any]) -> Database:
     row = cursor.fetchone()
     assert row is not None  # noqa: S101 - we are in it
     name, owner, encoding, collate, ctype, provider, locale, rules, limit, acl, *rest = row
-    comment, tablespace, template = rest
+    comment, tablespace, template, size = rest
     cursor.execute(_SETTINGS.encode())
     return Database(
         name=name,
@@ -64,6 +64,7 @@ def database(cursor: Cursor[Any]) -> Database:
         comment=comment,
         tablespace=tablespace,
         template=template,
+        bytes=size,
     )
 
 

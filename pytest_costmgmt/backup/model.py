@@ -118,6 +118,8 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     "ALTER DATABASE ... SET, and ALTER ROLE ... IN DATABASE ... SET as 'role: name=value'."
     comment: str = ""
     tablespace: str = ""
+    bytes: int = 0
+    "pg_database_size: for the disk that a copy needs, never compared."
     template: bool = False
     "IS_TEMPLATE: whoever has CREATEDB may copy it."
 
