@@ -61,3 +61,16 @@ class StepFailed(CostMgmtError, RuntimeError):
 
 class FactUnavailable(CostMgmtError, RuntimeError):
     """A fact could not be read: absence of evidence, which is never a pass."""
+
+
+class BackupFailed(CostMgmtError, RuntimeError):
+    """A backup, a restore or a proof could not be done; nothing half-made is left."""
+
+
+class ArchiveFault(CostMgmtError, ValueError):
+    """A backup on disk is not what its manifest describes; ``faults`` has a line for each."""
+
+    def __init__(self, folder: str, faults: tuple[str, ...], *, hint: str = "") -> None:
+        told = faults[0] if len(faults) == 1 else "\n" + "\n".join(f"  {line}" for line in faults)
+        super().__init__(f"{folder} is not an intact backup: {told}", hint=hint)
+        self.faults = faults

@@ -24,6 +24,7 @@ from pytest_costmgmt.postgres.programs_run import ServerUser, clean_environment
 
 HIDE = "COSTMGMT_HIDE_SYSTEM_POSTGRES"
 _ARCHIVE = "postgresql-*.tar.gz"
+_WRAPPER = "pg_wrapper"
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,39 +55,52 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, bindir=tree / "bin", root=tree)
 
 
-def everywhere(environ: Mapping[str, str], probed: list[str]) -> Iterator[Candidate]:
-    """Yield every candidate once; tell ``probed`` of places that hold none."""
+def everywhere(
+    environ: Mapping[str, str], probed: list[str], *, program: str = "postgres"
+) -> Iterator[Candidate]:
+    """Yield every candidate for ``program`` once; tell ``probed`` of places that hold none."""
     seen: set[Path] = set()
     if environ.get(HIDE, "") not in {"", "0"}:
         probed.append(f"the system's programs: hidden by {HIDE}")
         found = [*_wheels(probed)]
     else:
-        found = [*_system(environ, probed), *_wheels(probed)]
+        found = [*_system(environ, probed, program), *_wheels(probed)]
     for candidate in found:
-        program = candidate.archive or candidate.bindir / "postgres"
-        if (real := program.resolve()) not in seen:
+        file = candidate.archive or candidate.bindir / program
+        if (real := file.resolve()).name == _WRAPPER:
+            probed.append(f"{candidate.label}: {program} is Debian's wrapper, which chooses itself")
+        elif real not in seen:
             seen.add(real)
             yield candidate
 
 
-def _system(environ: Mapping[str, str], probed: list[str]) -> Iterator[Candidate]:
+def _system(environ: Mapping[str, str], probed: list[str], program: str) -> Iterator[Candidate]:
     for origin, base, pattern in (
         ("system (Debian)", "/usr/lib/postgresql", "*/bin"),
         ("system (RHEL, PGDG)", "/usr", "pgsql-*/bin"),
     ):
-        folders = [f for f in sorted(Path(base).glob(pattern)) if (f / "postgres").exists()]
+        folders = [f for f in sorted(Path(base).glob(pattern)) if _there(f / program)]
         if not folders:
-            probed.append(f"{origin}: {base}/{pattern}: no postgres")
+            probed.append(f"{origin}: {base}/{pattern}: no {program}")
         for folder in folders:
             yield Candidate(origin=origin, bindir=folder, root=folder.parent)
-    for origin, folder in _named(environ, probed):
-        if (folder / "postgres").exists():
+    for origin, folder in _named(environ, probed, program):
+        if _there(folder / program):
             yield Candidate(origin=origin, bindir=folder, root=folder.parent)
         else:
-            probed.append(f"{origin}: {folder}: no postgres")
+            probed.append(f"{origin}: {folder}: no {program}")
 
 
-def _named(environ: Mapping[str, str], probed: list[str]) -> Iterator[tuple[str, Path]]:
+def _there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except PermissionError:  # what we may not enter is not for us
+        return False
+
+
+def _named(
+    environ: Mapping[str, str], probed: list[str], program: str
+) -> Iterator[tuple[str, Path]]:
     yield "system (RHEL)", Path("/usr/bin")
     path = environ.get("PATH", os.defpath)
     if (tool := shutil.which("pg_config", path=path)) is None:
@@ -103,10 +117,10 @@ def _named(environ: Mapping[str, str], probed: list[str]) -> Iterator[tuple[str,
                 probed.append(f"pg_config: {tool} --bindir ended with {done.returncode}")
         except (OSError, subprocess.SubprocessError) as error:
             probed.append(f"pg_config: {tool} could not be run: {error}")
-    if (program := shutil.which("postgres", path=path)) is None:
-        probed.append("PATH: no postgres")
+    if (found := shutil.which(program, path=path)) is None:
+        probed.append(f"PATH: no {program}")
     else:
-        yield "PATH", Path(program).resolve().parent
+        yield "PATH", Path(found).resolve().parent
 
 
 def _wheels(probed: list[str]) -> Iterator[Candidate]:
