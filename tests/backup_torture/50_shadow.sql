@@ -1,0 +1,27 @@
+-- What stands before pg_catalog on the database's search path, if a session does not pin its own.
+CREATE SCHEMA shadow;
+GRANT USAGE ON SCHEMA shadow TO PUBLIC;
+CREATE TYPE shadow.text AS ENUM ('fooled');
+CREATE TYPE shadow.int8 AS ENUM ('fooled');
+CREATE TYPE shadow.numeric AS ENUM ('fooled');
+CREATE TYPE shadow.oid AS ENUM ('fooled');
+CREATE TYPE shadow.name AS ENUM ('fooled');
+CREATE TYPE shadow.regclass AS ENUM ('fooled');
+CREATE TABLE shadow.pg_class (oid pg_catalog.oid, relname pg_catalog.name, relkind "char");
+CREATE TABLE shadow.pg_namespace (oid pg_catalog.oid, nspname pg_catalog.name);
+CREATE TABLE shadow.pg_attribute (attrelid pg_catalog.oid, attname pg_catalog.name);
+INSERT INTO shadow.pg_class VALUES (1, 'fooled', 'r');
+CREATE FUNCTION shadow.hashtextextended(pg_catalog.text, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 0::pg_catalog.int8';
+CREATE FUNCTION shadow.pg_relation_size(regclass) RETURNS bigint LANGUAGE sql AS 'SELECT 0::pg_catalog.int8';
+CREATE FUNCTION shadow.format_type(pg_catalog.oid, integer) RETURNS pg_catalog.text LANGUAGE sql AS $$SELECT 'fooled'::pg_catalog.text$$;
+CREATE FUNCTION shadow.quote_ident(pg_catalog.text) RETURNS pg_catalog.text LANGUAGE sql AS $$SELECT 'fooled'::pg_catalog.text$$;
+CREATE FUNCTION shadow.first_of(bigint, bigint) RETURNS bigint LANGUAGE sql AS 'SELECT 0::pg_catalog.int8';
+CREATE AGGREGATE shadow.sum(bigint) (SFUNC = shadow.first_of, STYPE = bigint, INITCOND = '0');
+CREATE FUNCTION shadow.never(pg_catalog.oid, pg_catalog.oid) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
+CREATE OPERATOR shadow.= (LEFTARG = pg_catalog.oid, RIGHTARG = pg_catalog.oid, FUNCTION = shadow.never);
+CREATE FUNCTION shadow.never(pg_catalog.text, pg_catalog.text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
+CREATE OPERATOR shadow.= (LEFTARG = pg_catalog.text, RIGHTARG = pg_catalog.text, FUNCTION = shadow.never);
+CREATE FUNCTION shadow.never("char", "char") RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT false';
+CREATE OPERATOR shadow.= (LEFTARG = "char", RIGHTARG = "char", FUNCTION = shadow.never);
+CREATE TABLE shadow.real (t shadow.text, c pg_catalog.text, o shadow.oid);
+INSERT INTO shadow.real VALUES ('fooled', 'real', 'fooled');

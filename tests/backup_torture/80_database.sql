@@ -1,0 +1,25 @@
+-- The database itself. What a session is given by it must shape no hash and no dump.
+ALTER DATABASE {database} SET search_path = shadow, pg_catalog, torture, public;
+ALTER DATABASE {database} SET DateStyle = 'German, DMY';
+ALTER DATABASE {database} SET IntervalStyle = 'sql_standard';
+ALTER DATABASE {database} SET TimeZone = 'Asia/Kathmandu';
+ALTER DATABASE {database} SET extra_float_digits = -15;
+ALTER DATABASE {database} SET bytea_output = 'escape';
+ALTER DATABASE {database} SET xmlbinary = 'hex';
+ALTER DATABASE {database} SET xmloption = 'document';
+ALTER DATABASE {database} SET quote_all_identifiers = on;
+ALTER DATABASE {database} SET standard_conforming_strings = off;
+ALTER DATABASE {database} SET escape_string_warning = off;
+ALTER DATABASE {database} SET transform_null_equals = on;
+ALTER DATABASE {database} SET array_nulls = off;
+ALTER DATABASE {database} SET default_transaction_isolation = 'serializable';
+ALTER DATABASE {database} SET default_transaction_deferrable = on;
+ALTER DATABASE {database} SET work_mem = '3MB';
+ALTER DATABASE {database} SET torture.custom = E'it''s, "quoted"\n';
+ALTER ROLE "torture owner" IN DATABASE {database} SET statement_timeout = '23min';
+ALTER ROLE "torture owner" IN DATABASE {database} SET search_path = "a b", public;
+GRANT CONNECT, TEMPORARY ON DATABASE {database} TO "torture owner" WITH GRANT OPTION;
+GRANT CREATE ON DATABASE {database} TO "--torture";
+REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC;
+COMMENT ON DATABASE {database} IS E'a database;\n-- not a comment';
+ALTER DATABASE {database} CONNECTION LIMIT 77;
