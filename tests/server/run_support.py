@@ -221,7 +221,11 @@ class Place:
         self.runs: list[Running] = []
 
     def start(
-        self, *arguments: str, command: str = "pytest", environ: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        command: str = "pytest",
+        environ: Mapping[str, str] | None = None,
+        report: str = "{report}",
     ) -> Running:
         """Start a run; the arguments are spelled as pytest's, whatever the command."""
         if command != "pytest":
@@ -229,15 +233,18 @@ class Place:
                 a.replace("--costmgmt-", "--", 1) for a in arguments if a != "--costmgmt"
             )
         prefix = "--costmgmt-" if command == "pytest" else "--"
+        words = [sys.executable, *COMMANDS[command], *arguments, f"{prefix}report={report}"]
+        self.runs.append(Running(self, words, {**self.environ(), **(environ or {})}))
+        return self.runs[-1]
+
+    def environ(self) -> dict[str, str]:
+        """Return the environment of its runs."""
         clean = {
             name: value
             for name, value in os.environ.items()
             if name == _KEPT or not name.startswith(_INHERITED)
         }
-        ours = {"TMPDIR": str(self.temporary), "PYTHONUNBUFFERED": "1"}
-        words = [sys.executable, *COMMANDS[command], *arguments, f"{prefix}report={{report}}"]
-        self.runs.append(Running(self, words, {**clean, **ours, **(environ or {})}))
-        return self.runs[-1]
+        return clean | {"TMPDIR": str(self.temporary), "PYTHONUNBUFFERED": "1"}
 
     def run(
         self, *arguments: str, command: str = "pytest", environ: Mapping[str, str] | None = None

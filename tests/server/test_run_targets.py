@@ -9,6 +9,7 @@ import pytest
 
 from pytest_costmgmt.judge.sqltext import ident
 from pytest_costmgmt.postgres.programs import Programs
+from pytest_costmgmt.resources import resource
 from tests.server.access_server import OwnServer, own_server
 from tests.server.run_support import Place, Ran, place
 from tests.server.test_connect_strangers import Serve, Stranger, fatal, hangs_up, http, silent
@@ -196,4 +197,24 @@ def test_what_the_operator_wrote_wrongly(where: Place, arguments: list[str], wor
     """A usage error is exit 4 by both commands, in a sentence that repeats no password."""
     for ran in where.both(*arguments):
         ran.sound(4, "inconclusive", "tr0ub4dor&3x", "tr0ub4dor")
+        assert words in ran.err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('minimum_major = "13"', "key `server.minimum_major`: expected an integer"),
+        ("minimum_major = [", "is not TOML"),
+        ("minimum_mayor = 13", "did you mean `minimum_major`?"),
+    ],
+    ids=["wrong-type", "no-toml", "unknown-key"],
+)
+def test_requirements_that_cannot_be_read(where: Place, line: str, words: str) -> None:
+    """A requirements file of a wrong shape is exit 4 by both commands: file, key, what it takes."""
+    shipped = resource("requirements/koku-hive.toml").read_text()
+    assert "minimum_major = 13" in shipped
+    file = where.script("mine.toml", shipped.replace("minimum_major = 13", line))
+    for ran in where.both(dsn("db", "5432"), f"--costmgmt-requirements={file}"):
+        ran.sound(4, "inconclusive")
+        assert "mine.toml: " in ran.err
         assert words in ran.err
