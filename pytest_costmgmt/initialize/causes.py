@@ -109,7 +109,8 @@ CAUSES: tuple[Cause, ...] = (
            " is on for the role, the database or the server."),
     _cause("OutOfMemory", "", "The table of locks is full (max_locks_per_transaction), or the"
            " server is out of memory."),
-    _cause("DiskFull", "", "The server's disk is full."),
+    _cause("DiskFull", "", "The server's disk is full: make room there (the embedded server's is"
+           " /dev/shm, else TMPDIR)."),
     _cause("TooManyConnections", "", "The server has no free connection for the role."),
     _cause("AdminShutdown CrashShutdown CannotConnectNow", "", "The server was stopped, or"
            " crashed: see its log."),
@@ -132,8 +133,8 @@ CAUSES: tuple[Cause, ...] = (
 def usual_cause(migration: str, failed: Failure) -> str:
     """Return the sentence that says why it usually fails so, or "".
 
-    >>> usual_cause("api.0001", Failure("psycopg.errors.DiskFull", "", ""))
-    "The server's disk is full."
+    >>> usual_cause("api.0001", Failure("psycopg.errors.InvalidPassword", "", ""))
+    "The server refused the application's login."
     """
     about = f"{migration} {failed.text} {failed.code}".lower()
     for cause in CAUSES:
