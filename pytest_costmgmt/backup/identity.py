@@ -1,10 +1,13 @@
 """The database itself, its extensions, and the roles that it cannot do without."""
 
+# ruff: noqa: S608 - constants are composed with constants
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from pytest_costmgmt.backup.model import Database, Extension, Membership, Role
+from pytest_costmgmt.backup.properties_sql import PG15
 
 if TYPE_CHECKING:
     from psycopg import Cursor
@@ -130,7 +133,7 @@ SELECT r.rolname::pg_catalog.text, r.rolsuper, r.rolinherit, r.rolcreaterole, r.
                AS c WHERE s.setrole = r.oid AND s.setdatabase = 0),
        COALESCE(pg_catalog.shobj_description(r.oid, 'pg_authid'), ''), {{verifier}}
   FROM pg_catalog.{{catalog}} AS r JOIN needed ON needed.oid = r.oid
- WHERE r.oid = 10 OR r.oid >= 16384 ORDER BY r.rolname COLLATE "C\""""  # noqa: S608 - constants
+ WHERE r.oid = 10 OR r.oid >= 16384 ORDER BY r.rolname COLLATE "C\""""
 
 _MEMBERSHIPS = f"""{_NEEDED}
 SELECT g.rolname::pg_catalog.text, m.rolname::pg_catalog.text,
@@ -142,7 +145,7 @@ SELECT g.rolname::pg_catalog.text, m.rolname::pg_catalog.text,
   JOIN pg_catalog.pg_roles AS g ON g.oid = a.roleid
   JOIN pg_catalog.pg_roles AS m ON m.oid = a.member
   LEFT JOIN pg_catalog.pg_roles AS b ON b.oid = a.grantor
- WHERE a.roleid IN (SELECT oid FROM needed) AND a.member IN (SELECT oid FROM needed)"""  # noqa: S608
+ WHERE a.roleid IN (SELECT oid FROM needed) AND a.member IN (SELECT oid FROM needed)"""
 
 _PARAMETERS = """
 SELECT pg_catalog.pg_get_userbyid(i.grantee)::pg_catalog.text, p.parname,
@@ -203,7 +206,7 @@ def roles(
 def _parameters(cursor: Cursor[Any]) -> dict[str, dict[str, str]]:
     """Return, for each role, the server parameters that it was allowed to set (15 and later)."""
     allowed: dict[str, dict[str, str]] = {}
-    if cursor.connection.info.server_version >= 150000:
+    if cursor.connection.info.server_version >= PG15:
         cursor.execute(_PARAMETERS.encode())
         for role, parameter, privileges in cursor:
             allowed.setdefault(role, {})[f"parameter {parameter}"] = privileges

@@ -5,10 +5,13 @@ without a row *has* the default. They are run with pg_catalog alone on the searc
 operators are PostgreSQL's and every name that PostgreSQL prints is qualified.
 """
 
+# ruff: noqa: S608 - constants are composed with constants
+
 from __future__ import annotations
 
 from collections.abc import Callable
 
+PG14, PG15, PG18 = 140000, 150000, 180000
 FIRST_USER_OID = 16384
 "What initdb made is below (FirstNormalObjectId)."
 
@@ -86,7 +89,7 @@ SELECT {_NAMED}, v.name, v.value
 
 def parents(version: int) -> str:
     """Return whose partition or heir a relation is, in order."""
-    pending = "i.inhdetachpending" if version >= 140000 else "false"
+    pending = "i.inhdetachpending" if version >= PG14 else "false"
     return f"""
 SELECT {_NAMED}, 'inherits', pg_catalog.string_agg(
          pg_catalog.format('%I.%I', pn.nspname, p.relname)
@@ -102,7 +105,8 @@ SELECT {_NAMED}, 'inherits', pg_catalog.string_agg(
 
 def columns(version: int) -> str:
     """Return what was set on single columns."""
-    compression = "NULLIF(a.attcompression, '')" if version >= 140000 else 'NULL::"char"'
+    acl = _acl("a.attacl", "'c'::\"char\"", "c.relowner")
+    compression = "NULLIF(a.attcompression, '')" if version >= PG14 else 'NULL::"char"'
     return f"""
 SELECT CASE WHEN c.relkind IN ('i', 'I') THEN 'index column ' ELSE 'column ' END
        || pg_catalog.format('%I.%I.%I', n.nspname, c.relname, a.attname), v.name, v.value
@@ -119,7 +123,7 @@ SELECT CASE WHEN c.relkind IN ('i', 'I') THEN 'index column ' ELSE 'column ' END
     ('options', CASE WHEN a.attoptions IS NOT NULL THEN {_options("a.attoptions")} END),
     ('foreign options', CASE WHEN a.attfdwoptions IS NOT NULL
         THEN 'md5 ' || pg_catalog.md5({_options("a.attfdwoptions")}) END),
-    ('ACL', {_acl("a.attacl", "'c'::\"char\"", "c.relowner")})
+    ('ACL', {acl})
    ) AS v (name, value)
  WHERE v.value IS NOT NULL AND a.attnum > 0 AND NOT a.attisdropped
    AND (a.attstattarget <> -1 OR a.attstorage <> t.typstorage OR a.attoptions IS NOT NULL
@@ -146,7 +150,7 @@ SELECT {_NAMED}, v.name, v.value
 
 def constraints(version: int) -> str:
     """Return constraints that were never validated, or are not enforced."""
-    unenforced = "NOT k.conenforced" if version >= 180000 else "false"
+    unenforced = "NOT k.conenforced" if version >= PG18 else "false"
     return f"""
 SELECT 'constraint ' || pg_catalog.format('%I', k.conname) || ' on '
        || COALESCE(pg_catalog.format('%I.%I', n.nspname, c.relname),
@@ -233,7 +237,8 @@ UNION ALL SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid, t.typowner, t
    AND (t.typelem = 0 OR t.typlen <> -1)
 UNION ALL SELECT 'pg_catalog.pg_language'::pg_catalog.regclass, oid, lanowner, lanacl, 'l'
   FROM pg_catalog.pg_language
-UNION ALL SELECT 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass, oid, fdwowner, fdwacl, 'F'
+UNION ALL SELECT 'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass, oid, fdwowner, fdwacl,
+       'F'
   FROM pg_catalog.pg_foreign_data_wrapper
 UNION ALL SELECT 'pg_catalog.pg_foreign_server'::pg_catalog.regclass, oid, srvowner, srvacl, 'S'
   FROM pg_catalog.pg_foreign_server
@@ -258,6 +263,11 @@ _IDENTIFIED = """
 CASE WHEN pg_catalog.right(i.type, 7) = ' column' AND i.type <> 'index column' THEN 'column'
      ELSE i.type END || ' ' || i.identity"""
 
+# Said without naming the object, so that none of PostgreSQL's own thousands is named.
+_USERS = f"""
+({{1}} >= {FIRST_USER_OID} OR {{0}} = 'pg_catalog.pg_namespace'::pg_catalog.regclass
+ AND {{1}} = (SELECT p.oid FROM pg_catalog.pg_namespace AS p WHERE p.nspname = 'public'))"""
+
 # Temporary objects are a session's own, whoever's.
 _LASTING = "NOT pg_catalog.starts_with(COALESCE(i.schema, ''), 'pg_')"
 
@@ -272,7 +282,7 @@ SELECT {_IDENTIFIED}, v.name, v.value
     ('owner', pg_catalog.pg_get_userbyid(o.owner)::pg_catalog.text),
     ('ACL', {_acl("o.acl", "o.kind", "o.owner")})) AS v (name, value)
  WHERE v.value IS NOT NULL AND {_LASTING}
-   AND (o.oid >= {FIRST_USER_OID} OR i.type = 'schema' AND i.name = 'public')
+   AND {_USERS.format("o.class", "o.oid")}
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS e
                     WHERE e.classid = o.class AND e.objid = o.oid AND e.deptype = 'e')"""
 
@@ -288,13 +298,14 @@ SELECT {_IDENTIFIED}, d.name, d.value
  CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classoid, d.objoid, d.objsubid) AS i
  WHERE {_LASTING} AND d.classoid <> 'pg_catalog.pg_largeobject'::pg_catalog.regclass
    AND d.classoid <> 'pg_catalog.pg_extension'::pg_catalog.regclass
-   AND (d.objoid >= {FIRST_USER_OID} OR i.type = 'schema' AND i.name = 'public')
+   AND {_USERS.format("d.classoid", "d.objoid")}
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS e WHERE e.classid = d.classoid
                       AND e.objid = d.objoid AND e.deptype = 'e')
 UNION ALL
 SELECT 'the database', 'security label (' || s.provider || ')', s.label
   FROM pg_catalog.pg_shseclabel AS s
-  JOIN pg_catalog.pg_database AS b ON b.oid = s.objoid AND b.datname = pg_catalog.current_database()
+  JOIN pg_catalog.pg_database AS b ON b.oid = s.objoid
+   AND b.datname = pg_catalog.current_database()
  WHERE s.classoid = 'pg_catalog.pg_database'::pg_catalog.regclass"""
 
 
@@ -320,7 +331,7 @@ SELECT 'publication ' || pg_catalog.format('%I', p.pubname),
   FROM pg_catalog.pg_publication_namespace AS s
   JOIN pg_catalog.pg_publication AS p ON p.oid = s.pnpubid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = s.pnnspid"""
-        if version >= 150000
+        if version >= PG15
         else ""
     )
     return f"""
@@ -349,7 +360,8 @@ SELECT 'publication ' || pg_catalog.format('%I', p.pubname),
 UNION ALL
 SELECT 'subscription ' || pg_catalog.format('%I', s.subname), v.name, v.value
   FROM pg_catalog.pg_subscription AS s
-  JOIN pg_catalog.pg_database AS b ON b.oid = s.subdbid AND b.datname = pg_catalog.current_database()
+  JOIN pg_catalog.pg_database AS b ON b.oid = s.subdbid
+   AND b.datname = pg_catalog.current_database()
  CROSS JOIN LATERAL (VALUES
     ('owner', pg_catalog.pg_get_userbyid(s.subowner)::pg_catalog.text),
     ('enabled', CASE WHEN s.subenabled THEN 'yes' END),
