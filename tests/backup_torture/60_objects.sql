@@ -70,7 +70,9 @@ CREATE CONVERSION torture.latin FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
 CREATE COLLATION torture."c collation" FROM "C";
 CREATE TABLE torture.collated (a text COLLATE torture."c collation", b text COLLATE "POSIX");
 INSERT INTO torture.collated VALUES ('B', 'b'), ('a', 'A');
-CREATE TRUSTED LANGUAGE torture_language HANDLER plpgsql_call_handler INLINE plpgsql_inline_handler VALIDATOR plpgsql_validator;
+-- With a handler of one's own: pg_dump takes any other for an extension's.
+CREATE FUNCTION torture.handler() RETURNS language_handler LANGUAGE c AS '$libdir/plpgsql', 'plpgsql_call_handler';
+CREATE TRUSTED LANGUAGE torture_language HANDLER torture.handler;
 CREATE TRANSFORM FOR int LANGUAGE sql (FROM SQL WITH FUNCTION prsd_lextype(internal), TO SQL WITH FUNCTION int4recv(internal));
 CREATE ACCESS METHOD torture_gist TYPE INDEX HANDLER gisthandler;
 CREATE ACCESS METHOD torture_heap TYPE TABLE HANDLER heap_tableam_handler;
