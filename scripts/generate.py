@@ -1,4 +1,4 @@
-"""Write what is generated: the catalogue of checks and the report's schema."""
+"""Write what is generated: the catalogue of checks, the schemas of report and manifest."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from pytest_costmgmt.backup import manifest
 from pytest_costmgmt.engine import catalogue
 from pytest_costmgmt.engine.check import Check
 from pytest_costmgmt.engine.report.model import ConformanceReport
@@ -72,6 +73,7 @@ def generated() -> dict[Path, bytes]:
     return {
         catalogue.CATALOGUE: content,
         REPORT_SCHEMA: report_schema(),
+        manifest.SCHEMA: manifest.schema(),
         DOCS / "README.md": index(checks).encode(),
         **pages,
     }

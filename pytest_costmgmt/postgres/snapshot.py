@@ -42,7 +42,7 @@ class Exported:
         if self.lost:
             raise BackupFailed(
                 f"the session that holds the snapshot was ended: {self.lost}",
-                hint="The server's log says by whom. Nothing is left of the backup: start it again.",
+                hint="The server's log says by whom. Nothing is left of the backup: begin anew.",
             )
 
 
