@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_costmgmt.engine.check import MUST, READ_ONLY, SHOULD, check
 from pytest_costmgmt.engine.evidence import require
 from pytest_costmgmt.facts.access import AccessFacts
+from pytest_costmgmt.facts.catalog import Catalog
 from pytest_costmgmt.facts.credentials import CredentialFacts
 from pytest_costmgmt.judge import credentials as judge
 from pytest_costmgmt.requirements.model import Requirements
@@ -20,9 +21,14 @@ from pytest_costmgmt.requirements.model import Requirements
     " hive's, its migration 0039 ends with a KeyError.",
     reference="koku/configurator.py (DATABASE_PASSWORD); koku api/migrations/0039_create_hive_db",
 )
-def test_passwords_are_given(costmgmt_credential_facts: CredentialFacts) -> None:
+def test_passwords_are_given(
+    costmgmt_credential_facts: CredentialFacts,
+    costmgmt_access: AccessFacts,
+    costmgmt_catalog: Catalog,
+) -> None:
     """The application's roles MUST have a password, which is not empty."""
-    require(judge.present(costmgmt_credential_facts))
+    facts, access = costmgmt_credential_facts, costmgmt_access
+    require(judge.present(facts, access, costmgmt_catalog.roles))
 
 
 @check(

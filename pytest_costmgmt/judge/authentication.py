@@ -37,7 +37,7 @@ def trust(facts: AccessFacts) -> Judgement:
     for seen in facts.without:
         if seen.outcome == "failed":
             raise FactUnavailable(f"a login that offers nothing: {seen.message}", hint=seen.hint)
-        method = _bare_method(seen, facts)
+        method = bare_method(seen, facts)
         asked.append(f"role {seen.role} on database {seen.database}, offering nothing")
         if method == "trust":
             findings.append(_trusted(seen, facts))
@@ -54,7 +54,7 @@ def trust(facts: AccessFacts) -> Judgement:
     )
 
 
-def _bare_method(seen: Attempt, facts: AccessFacts) -> str:
+def bare_method(seen: Attempt, facts: AccessFacts) -> str:
     """Return what let the login in, from pg_hba.conf where the server does not say it."""
     if not seen.accepted:
         return "refused"
@@ -115,7 +115,7 @@ def scram(facts: AccessFacts) -> Judgement:
     """Judge that passwords are proved by SCRAM, so that no listener can replay them."""
     seen = facts.application
     examined = [f"method of role {seen.role}'s login"]
-    if (method := _bare_method(seen, facts)) in PASSWORDLESS:
+    if (method := bare_method(seen, facts)) in PASSWORDLESS:
         return not_supported(f"the login asks for no password (method {method})")
     if not facts.method_provable:
         return unseen(
@@ -134,9 +134,10 @@ def scram(facts: AccessFacts) -> Judgement:
             kind="sql",
             text="ALTER SYSTEM SET password_encryption = 'scram-sha-256';\n"
             "SELECT pg_catalog.pg_reload_conf();\n"
-            f"-- Enter the same password again; it is then stored as a SCRAM verifier.\n"
-            f"\\password {role}\n"
-            "-- Then replace md5 and password by scram-sha-256 in pg_hba.conf and reload again.",
+            # A comment: without a terminal \password would take the role's password away.
+            f"-- Enter the same password again, in psql: \\password {role}\n"
+            "-- It is then stored as a SCRAM verifier. Replace md5 and password by scram-sha-256\n"
+            "-- in pg_hba.conf and reload again.",
             needs="superuser",
             database="postgres",
         ),
@@ -147,7 +148,7 @@ def scram(facts: AccessFacts) -> Judgement:
 def wrong_password(facts: AccessFacts) -> Judgement:
     """Judge that a wrong password is refused, between two logins that are not."""
     seen, own = facts.wrong, facts.application
-    method = _bare_method(own, facts)
+    method = bare_method(own, facts)
     if method in PASSWORDLESS - {"trust"}:
         return not_supported(f"the login asks for no password (method {method})")
     if seen is None:

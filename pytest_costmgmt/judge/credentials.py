@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.access import AccessFacts
 from pytest_costmgmt.facts.credentials import Credential, CredentialFacts
+from pytest_costmgmt.facts.roles import RoleFacts
+from pytest_costmgmt.judge.authentication import bare_method
 from pytest_costmgmt.judge.finding import (
     Finding,
     Fix,
@@ -28,15 +30,38 @@ Wrong = Callable[[Appraisal, str], str]
 "Says what is wrong with the password of 'application' or 'hive', or nothing."
 
 
-def present(facts: CredentialFacts) -> Judgement:
-    """Judge that each role has a password, and that it is not empty."""
-    return _judged(
-        facts,
-        lambda shape, _: "" if shape.length else "it is empty",
-        summary="passwords are given",
-        expected="a password",
-        complete=True,
-    )
+def present(facts: CredentialFacts, access: AccessFacts, roles: RoleFacts) -> Judgement:
+    """Judge that each role has a password, which is not empty, and that the server has one too.
+
+    Who is let in by another proof (a certificate, a directory's word) needs none in the server.
+    """
+    examined, findings, unverified = [], [], []
+    for credential in filter(None, map(facts.of, APPLICATION)):
+        shape = credential.shape
+        if shape is not None and not shape.length:
+            problem = "it is empty"
+        else:
+            problem = "the server has none" if _unstored(credential, access, roles) else ""
+        if shape is None and not problem:
+            # The application's is not needed if it is let in without one; hive's is not ours.
+            if credential.who == "hive":
+                unverified.append(_unknown(credential))
+            continue
+        examined.append(f"password of role {credential.role}")
+        if problem:
+            findings.append(_finding(credential, problem, "a password"))
+    if not examined and not unverified:
+        return _nothing_known()
+    return judgement(examined, findings, unverified=unverified, summary="passwords are given")
+
+
+def _unstored(credential: Credential, access: AccessFacts, roles: RoleFacts) -> bool:
+    """Say whether the server keeps no password of a role that nothing but trust lets in."""
+    seen = access.application if credential.who == "application" else access.hive
+    stored = {verifier.role: verifier.kind for verifier in roles.verifiers or ()}
+    if seen is None or stored.get(credential.role) != "none":
+        return False
+    return not seen.accepted or bare_method(seen, access) == "trust"
 
 
 def whole(facts: CredentialFacts) -> Judgement:
@@ -46,7 +71,7 @@ def whole(facts: CredentialFacts) -> Judgement:
         _stray,
         summary="no stray characters",
         expected="a password without line ends, outer blanks and control characters",
-        hint="-- A file written by echo ends in a newline, a Secret made of it too: use printf.\n",
+        hint="# A file written by echo ends in a newline, a Secret made of it too: use printf.\n",
     )
 
 
@@ -201,25 +226,19 @@ def _judged(
     summary: str,
     expected: str,
     hint: str = "",
-    complete: bool = False,
 ) -> Judgement:
-    """Judge each known password of the application; an unknown one counts if ``complete``."""
-    examined, findings, unverified = [], [], []
+    """Judge each known password of the application's roles."""
+    examined, findings = [], []
     for who in APPLICATION:
         credential = facts.of(who)
-        if credential is None:
-            continue
-        if credential.shape is None:
-            # The application's is not needed if it is let in without one; hive's is not ours.
-            if complete and who == "hive":
-                unverified.append(_unknown(credential))
+        if credential is None or credential.shape is None:
             continue
         examined.append(f"password of role {credential.role}")
         if problem := wrong(credential.shape, who):
             findings.append(_finding(credential, problem, expected, hint))
-    if not examined and not unverified:
+    if not examined:
         return _nothing_known()
-    return judgement(examined, findings, unverified=unverified, summary=summary)
+    return judgement(examined, findings, summary=summary)
 
 
 def _unknown(credential: Credential) -> Unverified:
@@ -241,10 +260,11 @@ def _finding(credential: Credential, problem: str, expected: str, hint: str = ""
         expected=expected,
         found=problem,
         fix=Fix(
-            kind="sql",
-            text=f"{hint}-- A good one: openssl rand -hex 24\n\\password {role}\n"
-            "-- Then give it to the application too (its Secret), and restart it.",
+            # Not for fix.sql: without a terminal \password would take the role's password away.
+            kind="shell",
+            text=f"{hint}# A good one: openssl rand -hex 24\n"
+            f"In psql, connected to database postgres:\n    \\password {role}\n"
+            "# Then give it to the application too (its Secret), and restart it.",
             needs=f"role {credential.role} itself, or superuser",
-            database="postgres",
         ),
     )

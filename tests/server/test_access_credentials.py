@@ -17,6 +17,7 @@ from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.facts import credentials
 from pytest_costmgmt.facts.access import AccessFacts
 from pytest_costmgmt.facts.credentials import CredentialFacts
+from pytest_costmgmt.facts.roles import RoleFacts
 from pytest_costmgmt.judge import credentials as judge
 from pytest_costmgmt.judge.finding import Judgement
 from pytest_costmgmt.postgres.login import Login
@@ -57,7 +58,7 @@ def collect(
 def judged(facts: CredentialFacts) -> dict[str, Judgement]:
     """Return every judgement on passwords."""
     return {
-        "CM-CRD-001": judge.present(facts),
+        "CM-CRD-001": judge.present(facts, NO_LOGINS, NO_ROLES),
         "CM-CRD-002": judge.whole(facts),
         "CM-CRD-003": judge.survives_koku(facts, NEEDS),
         "CM-CRD-004": judge.plain(facts),
@@ -75,6 +76,7 @@ NO_LOGINS = msgspec.json.decode(
     b' "koku", "offered": "own", "outcome": "accepted"}}',
     type=AccessFacts,
 )
+NO_ROLES = RoleFacts(reader="koku", version=150000, roles=(), memberships=(), databases=())
 
 
 def failing(facts: CredentialFacts) -> set[str]:
@@ -132,7 +134,9 @@ def test_a_login_without_a_password_has_none_to_judge() -> None:
     """Peer and certificate logins are not supported here, not failed."""
     facts = collect(None, None)
     assert judge.whole(facts).not_supported
-    assert judge.present(facts).unverified[0].what == "the password of role hive"
+    assert (
+        judge.present(facts, NO_LOGINS, NO_ROLES).unverified[0].what == "the password of role hive"
+    )
     assert judge.hive_default(facts, NO_LOGINS, NEEDS).unverified
 
 

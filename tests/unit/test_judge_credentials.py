@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -10,7 +11,9 @@ import pytest
 from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.access import AccessFacts, Reach
 from pytest_costmgmt.facts.credentials import Credential, CredentialFacts, PasswordFile
+from pytest_costmgmt.facts.roles import RoleFacts, Verifier
 from pytest_costmgmt.judge import credentials as judge
+from pytest_costmgmt.judge.finding import Judgement
 from pytest_costmgmt.postgres.appraise import Appraisal
 from pytest_costmgmt.postgres.attempt import Attempt
 from pytest_costmgmt.requirements.reader import load
@@ -47,6 +50,58 @@ def guessed(**changes: Any) -> AccessFacts:
     return msgspec.structs.replace(ACCESS, guessed=(msgspec.structs.replace(GUESS, **changes),))
 
 
+def stored(koku: str = "scram-sha-256", hive: str = "scram-sha-256") -> RoleFacts:
+    """Return how the server stores both passwords."""
+    return RoleFacts(
+        reader="postgres", version=150000, roles=(), memberships=(), databases=(),
+        verifiers=(Verifier(role="koku", kind=koku), Verifier(role="hive", kind=hive)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("roles", "koku", "hive", "expected"),
+    [
+        pytest.param(stored(), {}, {}, [], id="stored"),
+        pytest.param(
+            stored(hive="none"), {}, {"outcome": "refused"},
+            ["the password of role hive: the server has none"], id="hive-has-none",
+        ),
+        pytest.param(
+            stored(koku="none"), {"method": "trust"}, {},
+            ["the password of role koku: the server has none"], id="trust-needs-none",
+        ),
+        pytest.param(stored("none", "none"), {}, {}, [], id="a-directory-knows-them"),
+        pytest.param(stored(koku="none"), {"method": "cert"}, {}, [], id="certificate"),
+        pytest.param(
+            msgspec.structs.replace(stored(), verifiers=None), {}, {"outcome": "refused"}, [],
+            id="hidden",
+        ),
+    ],
+)  # fmt: skip
+def test_a_password_that_the_server_lacks(
+    roles: RoleFacts, koku: dict[str, str], hive: dict[str, str], expected: list[str]
+) -> None:
+    """A role without a stored password has none, unless another proof lets it in."""
+    his = Attempt(role="hive", database="hive", offered="own", outcome="accepted")
+    access = msgspec.structs.replace(
+        ACCESS,
+        application=msgspec.structs.replace(OWN, **koku),
+        hive=msgspec.structs.replace(his, **hive),
+    )
+    found = judge.present(facts(), access, roles).findings
+    assert [finding.summary for finding in found] == expected
+
+
+@pytest.mark.parametrize("judged", [judge.plain, judge.long_enough, judge.not_trivial])
+def test_no_fix_that_is_run_asks_for_a_password(judged: Callable[..., Judgement]) -> None:
+    r"""fix.sql holds no \password: without a terminal psql would take the role's password away."""
+    bad = facts(unreserved=False, length=3, guessable=True)
+    fix = judged(bad).findings[0].fix
+    assert fix is not None
+    assert fix.kind != "sql"
+    assert "\\password" in fix.text
+
+
 def test_each_role_is_named_in_its_finding() -> None:
     """A finding says whose password it is, and how to change it, without a password."""
     bad = msgspec.structs.replace(GOOD, length=3)
@@ -62,7 +117,7 @@ def test_each_role_is_named_in_its_finding() -> None:
 def test_an_unknown_password_of_hive_leaves_the_rest_judged() -> None:
     """Only its presence is unverifiable: the other checks judge what is known."""
     known = facts(None)
-    assert judge.present(known).unverified
+    assert judge.present(known, ACCESS, stored()).unverified
     assert judge.whole(known).examined == ("password of role koku",)
 
 
