@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from pytest_costmgmt.facts.hazards import Hazard
+
 API_VERSION = "costmgmt.backup/v1"
 MANIFEST = "manifest.json"
 ARCHIVE = "archive"
@@ -122,15 +124,6 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     "pg_database_size: for the disk that a copy needs, never compared."
     template: bool = False
     "IS_TEMPLATE: whoever has CREATEDB may copy it."
-
-
-class Hazard(msgspec.Struct, frozen=True, kw_only=True):
-    """What will not survive, or not as it is: seen before the backup."""
-
-    kind: str
-    of: str
-    consequence: str
-    fix: str = ""
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ GROUPS = (
     "migrations",
     "credentials",
     "initialization",
+    "backup",
 )
 
 

@@ -12,10 +12,11 @@ import msgspec
 
 from pytest_costmgmt.engine.shared import Means
 from pytest_costmgmt.errors import CostMgmtError
-from pytest_costmgmt.facts import access, catalog, credentials, migrations, usability
+from pytest_costmgmt.facts import access, catalog, credentials, hazards, migrations, usability
 from pytest_costmgmt.facts import used_privileges as used
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.gathered import Facts
+from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.connect import connect, read_only
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.requirements.model import Requirements
@@ -60,6 +61,7 @@ class Gathering:
                 usability=self._read("usability", self._usability),
                 migrations=self._read("migrations", self._migrations),
                 credentials=self._read("credentials", self._credentials),
+                hazards=self._read("hazards", self._hazards),
             )
 
     def _read(self, family: str, read: Callable[[], Fact]) -> Fact | None:
@@ -108,6 +110,13 @@ class Gathering:
         expected = self._expected()
         with read_only(self._seeing(), timeout=STATEMENT_TIMEOUT) as cursor:
             return migrations.read(cursor, self.requirements, expected)
+
+    def _hazards(self) -> hazards.HazardFacts | None:
+        if self.context.profile == "preflight":  # nothing asks for them before an install
+            return None
+        what = f"reading what a backup of {self.context.database!r} would lose"
+        with asking(what), read_only(self._seeing(), timeout=STATEMENT_TIMEOUT) as cursor:
+            return hazards.read(cursor)
 
     def _expected(self) -> migrations.Expected | None:
         """Return the expected migrations, asked of the application or of its manifest."""

@@ -17,6 +17,7 @@ from pytest_costmgmt.facts.access import AccessFacts
 from pytest_costmgmt.facts.catalog import Catalog
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.credentials import CredentialFacts
+from pytest_costmgmt.facts.hazards import HazardFacts
 from pytest_costmgmt.facts.migrations import MigrationFacts
 from pytest_costmgmt.facts.usability import UsabilityFacts
 from pytest_costmgmt.requirements.model import Requirements
@@ -73,6 +74,11 @@ def costmgmt_credential_facts(config: pytest.Config) -> CredentialFacts:
     return _known(config, "credentials", shared.of(config).facts.credentials)
 
 
+def costmgmt_hazards(config: pytest.Config) -> HazardFacts:
+    """What a backup would lose, or could not restore."""
+    return _known(config, "hazards", shared.of(config).facts.hazards)
+
+
 def costmgmt_initialization(config: pytest.Config) -> Reinitialize:
     """Initialization, to be run again: one for the run, which remembers what it saw."""
     if (made := config.stash.get(_AGAIN, None)) is not None:
@@ -102,6 +108,7 @@ FACTS: Mapping[str, Callable[[pytest.Config], Any]] = {
         costmgmt_usability,
         costmgmt_migration_facts,
         costmgmt_credential_facts,
+        costmgmt_hazards,
         costmgmt_initialization,
     )
 }

@@ -7,6 +7,7 @@ import msgspec
 from pytest_costmgmt.facts.access import AccessFacts
 from pytest_costmgmt.facts.catalog import Catalog
 from pytest_costmgmt.facts.credentials import CredentialFacts
+from pytest_costmgmt.facts.hazards import HazardFacts
 from pytest_costmgmt.facts.migrations import MigrationFacts
 from pytest_costmgmt.facts.usability import UsabilityFacts
 
@@ -19,4 +20,5 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     usability: UsabilityFacts | None = None
     migrations: MigrationFacts | None = None
     credentials: CredentialFacts | None = None
+    hazards: HazardFacts | None = None
     errors: dict[str, str] = msgspec.field(default_factory=dict)
