@@ -95,7 +95,8 @@ def persist(login: Login, *, deadline: float, extra: Mapping[str, str]) -> PGcon
 
 def open_login(login: Login, *, until: float, extra: Mapping[str, str]) -> PGconn | Refusal:
     """Try once, at every address of the host; ``extra`` overrides the login's parameters."""
-    target = effective({**login.where, **extra})
+    # With the role: libpq otherwise looks for the name of our user, who may have none.
+    target = effective({"user": login.role, **login.where, **extra})
     if isinstance(target, Refusal):
         return target
     host, port = target

@@ -58,9 +58,12 @@ def _file(name_or_path: str) -> Path:
     if name_or_path in SHIPPED:
         return HERE / f"{name_or_path}.toml"
     path = Path(name_or_path).expanduser()
-    if path.is_dir():
-        raise UsageProblem(f"The requirements {name_or_path!r} are a folder: name a TOML file.")
-    if path.is_file():
+    try:
+        if path.is_dir():
+            raise UsageProblem(f"The requirements {name_or_path!r} are a folder: name a TOML file.")
+        if path.is_file():
+            return path
+    except PermissionError:  # before Python 3.14, for what is below a folder that is closed to us
         return path
     known = ", ".join(SHIPPED)
     meant = difflib.get_close_matches(name_or_path, SHIPPED, n=1)

@@ -14,6 +14,7 @@ from pytest_costmgmt.postgres.attempt import attempt
 from pytest_costmgmt.postgres.connect import Refused, connect
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.secret import Secret
+from tests.nameless import nameless, needs_root
 
 PASSWORD = "a-secret-that-never-shows"
 Serve = Callable[[socket.socket, int], None]
@@ -228,3 +229,15 @@ def test_what_the_server_said_outlives_an_attempt_that_was_cut_off(
     with pytest.raises(Refused) as caught:
         connect(login(**stranger(serve).where), deadline=1.0)
     assert (caught.value.sqlstate, caught.value.kind) == ("53300", "full")
+
+
+@needs_root
+def test_a_user_without_a_name_connects_as_the_role(
+    stranger: Callable[[Serve], Stranger],
+) -> None:
+    """In a container whose user id has no name, the login's own role is all that is needed."""
+    there = login(**stranger(fatal("28P01", "no")).where)
+    with pytest.raises(Refused, match="refused the password"):
+        connect(there, deadline=5)
+    with nameless(), pytest.raises(Refused, match="refused the password"):
+        connect(there, deadline=5)

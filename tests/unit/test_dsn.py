@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from pytest_costmgmt.secret import Secret
 from pytest_costmgmt.servers import Server
 from pytest_costmgmt.servers.external import external_server
 from pytest_costmgmt.settings import resolve
+from tests.nameless import nameless, needs_root
 
 PASSWORD = "never-repeat-me"
 
@@ -107,17 +107,14 @@ def test_what_is_left_out_is_libpqs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert login.where == {"host": "db", "port": "6001"}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be a user without a name")
+@needs_root
 def test_a_user_without_a_name_names_the_role() -> None:
     """Where libpq has no name to fall back on, as in a container, the role is what is missing."""
     parse_login("host=db user=koku", what="x", source="command line")
-    os.seteuid(60123)
-    try:
+    with nameless():
         with pytest.raises(UsageProblem, match="x names no role: add user"):
             parse_login("host=db", what="x", source="command line")
         assert parse_login("host=db user=a", what="x", source="command line").login.role == "a"
-    finally:
-        os.seteuid(0)
 
 
 def test_a_service_is_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
