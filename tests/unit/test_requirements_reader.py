@@ -15,6 +15,7 @@ import pytest
 
 from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.requirements import reader
+from tests.nameless import nameless, needs_root
 
 toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 
@@ -234,3 +235,11 @@ def test_reading_needs_no_database_driver() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+@needs_root
+def test_a_file_behind_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
+    """What we may not even look at is said to be unreadable, not a traceback."""
+    (tmp_path / "closed").mkdir(mode=0o700)
+    with nameless(), pytest.raises(UsageProblem, match="cannot be read: Permission denied"):
+        reader.load(str(tmp_path / "closed/mine.toml"))
