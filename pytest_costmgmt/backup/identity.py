@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pytest_costmgmt.backup.model import Database, Extension, Membership, Role
@@ -101,6 +102,7 @@ WITH RECURSIVE this AS (
      AND (s.dbid = this.oid OR s.dbid = 0 AND s.objid = this.oid
           AND s.classid = 'pg_catalog.pg_database'::pg_catalog.regclass)
   UNION SELECT datdba FROM this
+  UNION SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = ANY (%(also)s::text[])
   UNION SELECT s.setrole FROM pg_catalog.pg_db_role_setting AS s, this
          WHERE s.setdatabase = this.oid AND s.setrole <> 0
   UNION SELECT 10::pg_catalog.oid WHERE EXISTS (
@@ -167,20 +169,21 @@ _ATTRIBUTES = (
 
 
 def roles(
-    cursor: Cursor[Any], *, with_verifiers: bool = False
+    cursor: Cursor[Any], *, with_verifiers: bool = False, also: Iterable[str] = ()
 ) -> tuple[tuple[Role, ...], tuple[Membership, ...]]:
     """Return the roles that the database needs, with their memberships.
 
     Needed are owners, those with privileges, policies or settings here, all whose members they
-    are, and all who are members of them. Predefined roles are only named by memberships.
-    ``with_verifiers`` needs a superuser: PostgreSQL refuses others.
+    are, and all who are members of them. Predefined roles are only named by memberships. ``also``
+    names roles that count as needed if they exist. ``with_verifiers`` needs a superuser:
+    PostgreSQL refuses others.
     """
-    granted = _parameters(cursor)
+    granted, named = _parameters(cursor), {"also": list(also)}
     source = {
         "catalog": "pg_authid" if with_verifiers else "pg_roles",
         "verifier": "r.rolpassword" if with_verifiers else "NULL::pg_catalog.text",
     }
-    cursor.execute(_ROLES.format(**source).encode())
+    cursor.execute(_ROLES.format(**source).encode(), named)
     found = []
     for name, *flags, limit, until, settings, comment, verifier in cursor:
         attributes = {k: "yes" if v else "no" for k, v in zip(_ATTRIBUTES, flags, strict=True)}
@@ -194,7 +197,7 @@ def roles(
                 verifier=verifier,
             )
         )
-    cursor.execute(_MEMBERSHIPS.encode())
+    cursor.execute(_MEMBERSHIPS.encode(), named)
     memberships = [
         Membership(role=role, member=member, grantor=grantor, admin=admin, inherit=inherit, set=to)
         for role, member, grantor, admin, inherit, to in cursor

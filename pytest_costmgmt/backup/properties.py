@@ -42,9 +42,23 @@ def properties(cursor: Cursor[Any]) -> tuple[Property, ...]:
     return tuple(found)
 
 
+_PINNED = {
+    "search_path": "pg_catalog, pg_temp",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "'UTC'",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "'C'",
+    "xmlbinary": "base64",
+    "jit": "off",
+}
+
+
 def pin(cursor: Cursor[Any]) -> None:
     """Settle, for this transaction, what shapes the names and expressions that are read."""
     cursor.execute(
-        b"SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL quote_all_identifiers = off;"
-        b" SET LOCAL jit = off"
+        "; ".join(f"SET LOCAL {name} = {value}" for name, value in _PINNED.items()).encode()
     )

@@ -6,15 +6,21 @@ what an entry says means everything. Texts are read in pieces: a thousand tenant
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
+import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from pytest_costmgmt.backup.model import SequenceValue
 from pytest_costmgmt.errors import BackupFailed
+from pytest_costmgmt.postgres.clients import Clients
+from pytest_costmgmt.postgres.command import Stop, never
+from pytest_costmgmt.postgres.login import Login
 
 PIECE = 8 * 1024 * 1024
 PREAMBLE = "preamble"
@@ -138,6 +144,92 @@ def unmatched(expected: Path, found: Path) -> tuple[int, list[Unmatched]]:
 
 def _said(bodies: Counter[bytes]) -> str | None:
     return _text(b"\n".join(sorted(bodies.elements()))) if bodies else None
+
+
+def of_archive(
+    clients: Clients, archive: Path, into: Path, *, deadline: float, stop: Stop = never
+) -> None:
+    """Write an archive's schema to a file; no server is asked."""
+    given = ["--schema-only", f"--file={into}", str(archive)]
+    clients.run("pg_restore", given, None, deadline=deadline, stop=stop)
+
+
+def of_server(
+    clients: Clients,
+    login: Login,
+    into: Path,
+    *,
+    snapshot: str | None = None,
+    encoding: str = "",
+    deadline: float,
+    stop: Stop = never,
+) -> None:
+    """Write the schema of the login's database to a file, as the archive's own program would."""
+    given = ["--schema-only", f"--file={into}"]
+    given += [f"--snapshot={snapshot}"] if snapshot else []
+    given += [f"--encoding={encoding}"] if encoding else []
+    clients.run("pg_dump", given, login, deadline=deadline, stop=stop)
+
+
+_SETVAL = re.compile(
+    r"SELECT pg_catalog\.setval\((E?'(?:[^']|'')*'), (-?\d+), (true|false)\);", re.DOTALL
+)
+_QUALIFIED = re.compile(r'("(?:[^"]|"")*"|[^".]+)\.("(?:[^"]|"")*"|[^".]+)', re.DOTALL)
+
+
+def archive_sequences(
+    clients: Clients, archive: Path, *, deadline: float, stop: Stop = never
+) -> tuple[SequenceValue, ...]:
+    """Return where the archive itself will set each sequence."""
+    with tempfile.TemporaryDirectory(prefix="costmgmt-sequences-") as name:
+        listed, wanted, text = (Path(name) / each for each in ("list", "wanted", "sql"))
+        given = ["--list", f"--file={listed}", str(archive)]
+        clients.run("pg_restore", given, None, deadline=deadline, stop=stop)
+        with listed.open("rb") as lines, wanted.open("wb") as kept:
+            kept.writelines(line for line in lines if b" SEQUENCE SET " in line)
+        if not wanted.stat().st_size:
+            return ()
+        given = [f"--use-list={wanted}", f"--file={text}", str(archive)]
+        clients.run("pg_restore", given, None, deadline=deadline, stop=stop)
+        return sequence_values(_read(text))
+
+
+def _read(path: Path) -> str:
+    """Return a text in the encoding that it says; a name that is not in it shows its bytes."""
+    said = encoding(path).replace("WIN", "cp")
+    try:
+        known = codecs.lookup(said).name
+    except LookupError:  # SQL_ASCII, or one that Python has not
+        known = "utf-8"
+    return path.read_text(encoding=known, errors="backslashreplace")
+
+
+def sequence_values(text: str) -> tuple[SequenceValue, ...]:
+    """Return what the setval statements of a text say.
+
+    >>> found, = sequence_values("SELECT pg_catalog.setval('a.\"B''\"\"c\"', -7, false);")
+    >>> print(found.schema, found.name, found.last_value, found.is_called)
+    a B'"c -7 False
+    """
+    found = []
+    for literal, value, called in _SETVAL.findall(text):
+        # pg_dump writes E'' only where it doubles the backslashes.
+        name = literal[literal.index("'") + 1 : -1].replace("''", "'")
+        name = name.replace("\\\\", "\\") if literal.startswith("E") else name
+        matched = _QUALIFIED.fullmatch(name)
+        if matched is None:
+            raise BackupFailed(f"the archive sets a sequence whose name is not understood: {name}")
+        schema, sequence = (_unquoted(part) for part in matched.groups())
+        found.append(
+            SequenceValue(
+                schema=schema, name=sequence, last_value=int(value), is_called=called == "true"
+            )
+        )
+    return tuple(sorted(found, key=lambda each: (each.schema, each.name)))
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -1,0 +1,201 @@
+"""Differences that are right as they are: data, each with its reason, told whenever it is used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Literal
+
+import msgspec
+
+from pytest_costmgmt.backup.model import Allowance, Difference
+
+NOTHING = "nothing"
+"What is expected or found where there is no such object."
+DEFAULT = "the default"
+"What is expected or found where a property was not told."
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """One sort of difference that a right restore makes.
+
+    ``of``, ``name``, ``expected`` and ``found`` are regular expressions that must match wholly;
+    ``canonical`` names a form in which both values must be equal. ``source`` and ``target`` are
+    server_version_num, from (inclusive) and below (exclusive).
+    """
+
+    id: str
+    reason: str
+    of: str
+    name: str = ".*"
+    expected: str = ".*"
+    found: str = ".*"
+    canonical: str = ""
+    servers: Literal["any", "differ", "majors differ"] = "any"
+    source: tuple[int, int] = (0, 99_00_00)
+    target: tuple[int, int] = (0, 99_00_00)
+
+    def allows(self, difference: Difference, source: int, target: int) -> bool:
+        """Say whether this difference is of this sort, between servers of these versions."""
+        return self.between(source, target) and self._matches(difference)
+
+    def between(self, source: int, target: int) -> bool:
+        """Say whether the rule is for servers of these versions."""
+        if self.servers == "differ" and source == target:
+            return False
+        if self.servers == "majors differ" and source // 10000 == target // 10000:
+            return False
+        return self._within(self.source, source) and self._within(self.target, target)
+
+    @staticmethod
+    def _within(bounds: tuple[int, int], number: int) -> bool:
+        return bounds[0] <= number < bounds[1]
+
+    def _matches(self, difference: Difference) -> bool:
+        said = (difference.of, difference.name, difference.expected, difference.found)
+        wanted = (self.of, self.name, self.expected, self.found)
+        if not all(re.fullmatch(w, s, re.DOTALL) for w, s in zip(wanted, said, strict=True)):
+            return False
+        if not self.canonical:
+            return True
+        form = CANONICAL[self.canonical]
+        return form(difference.expected) == form(difference.found)
+
+
+def _array_casts(text: str) -> str:
+    """Return an expression in which the cast of an array is that of its elements.
+
+    >>> a = "((s)::text = ANY ((ARRAY['a'::character varying, 'b'::character varying])::text[]))"
+    >>> b = "((s)::text = ANY (ARRAY[('a'::character varying)::text,"
+    >>> b += " ('b'::character varying)::text]))"
+    >>> _array_casts(a) == _array_casts(b)
+    True
+    >>> _array_casts(a) == _array_casts(b.replace("'b'", "'c'"))
+    False
+    """
+    text = re.sub(r"\(('(?:[^']|'')*'::[a-z ]+)\)::text", r"\1", text)
+    return re.sub(r"\((ARRAY\[[^][]*\])\)::text\[\]", r"\1", text)
+
+
+def _unqualified(text: str) -> str:
+    """Return a view's text without the tables before its columns, and the spaces between words."""
+    text = re.sub(r'(?<![\w".])(?:\w+|"(?:[^"]|"")+")\.(?=[\w"])', "", text)
+    return " ".join(text.split())
+
+
+def _without_maintain(text: str) -> str:
+    """Return ACL items without MAINTAIN, which a server before 17 does not know.
+
+    >>> _without_maintain("a=arwdDxtm/a, b=rm/a")
+    'a=arwdDxt/a, b=r/a'
+    """
+    return re.sub(r"(=[a-zA-Z*]*?)m\*?(?=[a-zA-Z*]*/)", r"\1", text)
+
+
+CANONICAL: dict[str, Callable[[str], str]] = {
+    "array casts": _array_casts,
+    "unqualified": _unqualified,
+    "without MAINTAIN": _without_maintain,
+}
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        id="extension-version",
+        reason="Each server ships its own versions of the extensions; the target has its own.",
+        of="extension .*",
+        name="version|members|functions",
+        servers="differ",
+    ),
+    Rule(
+        id="extension-comment",
+        reason="An extension's comment comes with its files, and the target has its own.",
+        of="COMMENT EXTENSION .*",
+        servers="differ",
+    ),
+    Rule(
+        id="public-owner",
+        reason="Since PostgreSQL 15 schema public belongs to pg_database_owner.",
+        of="schema public|SCHEMA public",
+        name="owner|definition",
+        servers="majors differ",
+        source=(0, 15_00_00),
+        target=(15_00_00, 99_00_00),
+    ),
+    Rule(
+        id="invalid-index",
+        reason="pg_dump leaves an invalid index out: it served no query (hazard invalid-index).",
+        of="index .*",
+        name="valid",
+        expected="no",
+        found=DEFAULT,
+    ),
+    Rule(
+        id="not-null-rows",
+        reason="Since PostgreSQL 18 NOT NULL is a constraint with a row and a name of its own.",
+        of="(constraint|CONSTRAINT|COMMENT CONSTRAINT) .*not_null.*",
+        expected=NOTHING,
+        servers="majors differ",
+        target=(18_00_00, 99_00_00),
+    ),
+    Rule(
+        id="subscription-enabled",
+        reason="A restored subscription stays disabled until somebody connects it.",
+        of="subscription .*",
+        name="enabled",
+        expected="yes",
+        found=DEFAULT,
+    ),
+    Rule(
+        id="array-cast",
+        reason="PostgreSQL moves the cast of IN's list to its elements when it reads its own text.",
+        of=".*",
+        name="definition|partition bound|comment",
+        canonical="array casts",
+    ),
+    Rule(
+        id="view-qualification",
+        reason="Since PostgreSQL 16 a view's text leaves out tables where a column is clear.",
+        of="(VIEW|MATERIALIZED VIEW|RULE|FUNCTION|PROCEDURE) .*",
+        name="definition",
+        canonical="unqualified",
+        servers="majors differ",
+        source=(0, 16_00_00),
+        target=(16_00_00, 99_00_00),
+    ),
+    Rule(
+        id="creator-is-member",
+        reason="Since PostgreSQL 16 whoever creates a role without being superuser administers it.",
+        of="membership of .* in .*",
+        name="existence",
+        expected=NOTHING,
+        found="admin: yes, inherit: no, set: no",
+        servers="differ",
+        target=(16_00_00, 99_00_00),
+    ),
+    Rule(
+        id="maintain",
+        reason="Since PostgreSQL 17 all privileges on a table include MAINTAIN.",
+        of=".*",
+        name="ACL",
+        canonical="without MAINTAIN",
+        servers="majors differ",
+        source=(0, 17_00_00),
+        target=(17_00_00, 99_00_00),
+    ),
+)
+
+
+def sorted_out(
+    differences: Iterable[Difference], source: int, target: int
+) -> tuple[list[Difference], list[Allowance]]:
+    """Return the differences that no rule allows, and those that one does, with its reason."""
+    rules = [rule for rule in RULES if rule.between(source, target)]
+    left: list[Difference] = []
+    allowed: list[Allowance] = []
+    for difference in differences:
+        rule = next((rule for rule in rules if rule.allows(difference, source, target)), None)
+        if rule is None:
+            left.append(difference)
+        else:
+            allowed.append(Allowance(difference=difference, rule=rule.id, reason=rule.reason))
+    return left, allowed

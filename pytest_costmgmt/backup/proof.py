@@ -1,0 +1,230 @@
+"""The proof that a database is what a backup says: everything compared, in one snapshot of it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pytest_costmgmt.backup import content, keys, schema_text
+from pytest_costmgmt.backup.compare import Observed, Schema, compare, compared, qualified
+from pytest_costmgmt.backup.model import KEYS, Difference, Manifest, Proof, Relation
+from pytest_costmgmt.backup.properties import database, extensions, properties, roles
+from pytest_costmgmt.errors import BackupFailed
+from pytest_costmgmt.postgres.clients import Clients
+from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.postgres.snapshot import Exported, exported
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+
+Told = Callable[[str], None]
+Stop = Callable[[], bool]
+
+KEYED = 10
+"Of how many relations the differing rows are looked for."
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be proven: the manifest, and the archive's schema as text."""
+
+    manifest: Manifest
+    text: Path
+
+
+class NothingCompared(BackupFailed):
+    """A proof would have compared nothing, or less than there is: that proves nothing."""
+
+
+@contextlib.contextmanager
+def expected(
+    manifest: Manifest, archive: Path, *, clients: Clients, deadline: float = 3600, stop: Stop
+) -> Iterator[Expected]:
+    """Yield what an archive is to be proven by; several proofs may share it."""
+    with tempfile.TemporaryDirectory(prefix="costmgmt-proof-") as folder:
+        text = Path(folder) / "archive.sql"
+        schema_text.of_archive(clients, archive, text, deadline=deadline, stop=stop)
+        yield Expected(manifest=manifest, text=text)
+
+
+def prove(
+    manifest: Manifest,
+    archive: Path,
+    target: Login,
+    *,
+    clients: Clients,
+    jobs: int,
+    source: Login | None = None,
+    deadline: float = 3600,
+    told: Told = lambda _: None,
+    stop: Stop = lambda: False,
+) -> Proof:
+    """Compare the target's database with the backup; ``archive`` is pg_dump's folder.
+
+    ``source``, the database that was dumped, serves only to name the keys of differing rows. Each
+    step may take ``deadline`` seconds. Raises BackupFailed where it could not be compared.
+    """
+    with expected(manifest, archive, clients=clients, deadline=deadline, stop=stop) as given:
+        return proven(
+            given,
+            target,
+            clients=clients,
+            jobs=jobs,
+            source=source,
+            deadline=deadline,
+            told=told,
+            stop=stop,
+        )
+
+
+def proven(
+    given: Expected,
+    target: Login,
+    *,
+    clients: Clients,
+    jobs: int,
+    source: Login | None = None,
+    deadline: float = 3600,
+    told: Told = lambda _: None,
+    stop: Stop = lambda: False,
+) -> Proof:
+    """Compare the target's database with what is expected: schema and contents at once."""
+    started, manifest = time.monotonic(), given.manifest
+    failed = False
+
+    def over() -> bool:
+        return failed or stop()
+
+    with exported(target, deadline=30) as snapshot, ThreadPoolExecutor(1) as pool:
+        compare_texts = partial(
+            _schema, given, target, snapshot.name, clients=clients, deadline=deadline, stop=over
+        )
+        schema = pool.submit(compare_texts)
+        try:
+            observed = _observed(
+                manifest, target, snapshot, jobs=jobs, timeout=deadline, told=told, stop=over
+            )
+            texts = schema.result()
+        except BaseException:
+            failed = True
+            raise
+    if texts.entries < 1:
+        raise NothingCompared("the archive's schema is empty: nothing was compared")
+    differences, allowed = compare(manifest, observed, texts)
+    if source is not None:
+        differences = tuple(_with_keys(differences, manifest, source, target))
+    return Proof(
+        compared=compared(manifest, texts),
+        differences=differences,
+        allowed=allowed,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _schema(
+    given: Expected, target: Login, snapshot: str, *, clients: Clients, deadline: float, stop: Stop
+) -> Schema:
+    text = given.text.with_name(f"target-{snapshot}.sql")
+    try:
+        schema_text.of_server(
+            clients,
+            target,
+            text,
+            snapshot=snapshot,
+            encoding=schema_text.encoding(given.text),
+            deadline=deadline,
+            stop=stop,
+        )
+        return Schema(*schema_text.unmatched(given.text, text))
+    finally:
+        text.unlink(missing_ok=True)
+
+
+def _observed(
+    manifest: Manifest,
+    target: Login,
+    snapshot: Exported,
+    *,
+    jobs: int,
+    timeout: float,
+    told: Told,
+    stop: Stop,
+) -> Observed:
+    """Read all of the target, and hash its rows."""
+    told("reading the target's catalogs")
+    with snapshot.guard:
+        cursor = snapshot.cursor
+        listed = content.listed(cursor)
+        _none_missed(cursor, len(listed))
+    relations = content.hash_all(
+        target, listed, snapshot=snapshot.name, jobs=jobs, timeout=timeout, told=told, stop=stop
+    )
+    _all_hashed(listed, relations)
+    with_verifiers = any(role.verifier is not None for role in manifest.roles)
+    with snapshot.guard:
+        found, memberships = roles(
+            cursor,
+            with_verifiers=with_verifiers,
+            also=[role.name for role in manifest.roles],
+        )
+        return Observed(
+            server_number=cursor.connection.info.server_version,
+            database=database(cursor),
+            roles=found,
+            memberships=memberships,
+            extensions=extensions(cursor),
+            relations=relations,
+            sequences=content.sequences(cursor),
+            large_objects=content.large_objects(cursor),
+            properties=properties(cursor),
+        )
+
+
+# Counted otherwise than they are listed: a list that misses some would prove too little.
+_COUNT = """
+SELECT pg_catalog.count(*) FROM pg_catalog.pg_class AS c
+ WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relnamespace NOT IN (
+   SELECT n.oid FROM pg_catalog.pg_namespace AS n
+    WHERE n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast'))"""
+
+
+def _none_missed(cursor: Cursor[Any], listed: int) -> None:
+    cursor.execute(_COUNT)
+    row = cursor.fetchone()
+    assert row is not None  # noqa: S101 - an aggregate
+    if row[0] != listed:
+        raise NothingCompared(
+            f"the target has {row[0]} relations with rows, but {listed} were listed"
+        )
+
+
+def _all_hashed(listed: tuple[Any, ...], relations: tuple[Relation, ...]) -> None:
+    if len(listed) != len(relations):
+        raise NothingCompared(
+            f"{len(listed)} relations were to be hashed, but {len(relations)} were"
+        )
+
+
+def _with_keys(
+    differences: tuple[Difference, ...], manifest: Manifest, source: Login, target: Login
+) -> Iterator[Difference]:
+    """Add to differing rows which they are, where the relation has a key."""
+    named = {
+        f"{each.kind} {qualified(each.schema, each.name)}": each for each in manifest.relations
+    }
+    left = KEYED
+    for each in differences:
+        relation = named.get(each.of) if each.name in {"rows", "content"} else None
+        if relation is None or left == 0:
+            yield each
+            continue
+        left -= 1
+        found, more = keys.differing_rows(source, target, relation, limit=KEYS)
+        yield msgspec.structs.replace(each, keys=tuple(found), more_keys=more)
