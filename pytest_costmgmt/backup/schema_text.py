@@ -205,9 +205,9 @@ def _read(path: Path) -> str:
 
 
 def sequence_values(text: str) -> tuple[SequenceValue, ...]:
-    """Return what the setval statements of a text say.
+    r"""Return what the setval statements of a text say.
 
-    >>> found, = sequence_values("SELECT pg_catalog.setval('a.\"B''\"\"c\"', -7, false);")
+    >>> (found,) = sequence_values("SELECT pg_catalog.setval('a.\"B''\"\"c\"', -7, false);")
     >>> print(found.schema, found.name, found.last_value, found.is_called)
     a B'"c -7 False
     """
