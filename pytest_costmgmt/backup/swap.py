@@ -46,7 +46,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What takes whose place.
 
     ``new`` (with ``oid``) gets ``name``; ``old``, which has it now, gets the name ``kept``.
-    Without ``old`` nobody has the name. ``last`` runs in the same transaction.
+    Without ``old`` nobody has the name.
     """
 
     new: str
@@ -57,7 +57,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     disconnect: bool = False
     close_old: bool = False
     "Leave the old one closed to connections: it is about to be dropped."
-    last: tuple[Statement, ...] = ()
+    limit: int = -1
+    "CONNECTION LIMIT of the new one, given with the name."
 
 
 class Swapped(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,13 +163,16 @@ class _Attempt:
         """Rename the other behind the first one's lock, and commit."""
         assert self.errand is not None  # noqa: S101 - run() made it
         connection, plan = self.errand.connection, self.plan
-        statements = list(plan.last)
+        statements = []
         if plan.old is not None:
             self._same(connection, plan.kept, plan.old.oid)
             if plan.close_old:
                 close = Statement("ALTER DATABASE {} ALLOW_CONNECTIONS false", (plan.kept,))
                 statements.append(close)
             statements.append(Statement("ALTER DATABASE {} RENAME TO {}", (plan.new, plan.name)))
+        if plan.limit != -1:
+            text = f"ALTER DATABASE {{}} CONNECTION LIMIT {plan.limit:d}"
+            statements.append(Statement(text, (plan.name,)))
         run(connection, statements)
         self._same(connection, plan.name, plan.oid)
         run(connection, [Statement("COMMIT")])

@@ -1,0 +1,142 @@
+"""Where a backup is restored: a database of ours beside the others, gone again unless it is kept.
+
+Nobody else is let in until it is whole: PUBLIC may not connect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pytest_costmgmt.backup.deed import Deed, do
+from pytest_costmgmt.backup.model import Database
+from pytest_costmgmt.backup.progress import Progress, Told
+from pytest_costmgmt.backup.restore_database import creation
+from pytest_costmgmt.backup.scratch import CONNECT, reconnect, remove
+from pytest_costmgmt.errors import BackupFailed, ConnectFailed, CostMgmtError, FactUnavailable
+from pytest_costmgmt.postgres.asking import asking
+from pytest_costmgmt.postgres.connect import read_only
+from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.postgres.statements import Statement, StatementFailed, rows, run
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+DUPLICATE_DATABASE = "42P04"
+
+
+class Site:
+    """A database under a name that carries the run's id. ``login`` is for another database.
+
+    :meth:`leave` removes the database, and the roles that were made for it, unless
+    :meth:`keep` was called; whatever ends the block.
+    """
+
+    def __init__(self, login: Login, name: str, *, told: Told) -> None:
+        self.login, self.name, self.told = login, name, told
+        self.oid = 0
+        self.roles: list[str] = []
+        self.borrowed: list[str] = []
+        self._begun = self._kept = False
+
+    def create(self, connection: Connection[Any], database: Database, *, owner: str | None) -> None:
+        """Create the database as the backup's was. Raises BackupFailed."""
+        statement = creation(connection, database, self.name, owner=owner)
+        self._begun = True
+        try:
+            run(connection, [statement])
+        except StatementFailed as error:
+            self._begun = error.sqlstate != DUPLICATE_DATABASE
+            raise BackupFailed(
+                f"the database could not be created: {error}",
+                hint="Its encoding and locale are the backup's: the server must have them.",
+            ) from None
+        run(
+            connection,
+            [
+                Statement("REVOKE ALL ON DATABASE {} FROM PUBLIC", (self.name,)),
+                # What is lost with the server is begun anew; the swap's own commit is durable,
+                # and with it all before it.
+                Statement("ALTER DATABASE {} SET synchronous_commit = off", (self.name,)),
+            ],
+        )
+        self.oid = self._oid(connection)
+
+    def make_role(self, connection: Connection[Any], deed: Deed, role: str) -> bool:
+        """Create a role that is missing, if the login may; it is dropped if all fails."""
+        if not do(connection, deed):
+            return False
+        self.roles.append(role)
+        return True
+
+    def borrow(self, connection: Connection[Any], role: str) -> bool:
+        """Have the login act for a role that it made, until :meth:`give_back`."""
+        grant = Statement("GRANT {} TO CURRENT_USER", (role,))
+        if not do(connection, Deed(what=f"acting for role {role}", statements=(grant,))):
+            return False
+        self.borrowed.append(role)
+        return True
+
+    def give_back(self, connection: Connection[Any]) -> None:
+        """End what was borrowed and what was set for the restore alone."""
+        reset = Statement("ALTER DATABASE {} RESET synchronous_commit", (self.name,))
+        run(connection, [reset])
+        while self.borrowed:
+            revoke = Statement("REVOKE {} FROM CURRENT_USER", (self.borrowed[-1],))
+            run(connection, [revoke])
+            self.borrowed.pop()
+
+    def keep(self) -> None:
+        """Leave all as it is at the end."""
+        self._kept = True
+
+    def leave(self, error: BaseException | None) -> None:
+        """Remove all that was made, unless it is kept; ``error`` is why."""
+        if self._kept:
+            return
+        try:
+            self._remove()
+        except CostMgmtError as left:
+            if error is None:
+                raise
+            if isinstance(error, CostMgmtError):
+                both = BackupFailed(f"{error.message}\nAnd {left.message}", hint=left.hint)
+                raise both from None
+            self.told(Progress(stage="left over", about=str(left)))
+
+    def _remove(self) -> None:
+        if self._begun:
+            remove(self.login, self.name)
+        if not self.roles:
+            return
+        try:
+            with closing(reconnect(self.login, deadline=CONNECT)) as connection:
+                while self.roles:
+                    run(connection, [Statement("DROP ROLE IF EXISTS {}", (self.roles[-1],))])
+                    self.roles.pop()
+        except (StatementFailed, ConnectFailed) as error:
+            raise BackupFailed(
+                f"roles that were made for the restore could not be dropped: {error}",
+                hint=f"They are: {', '.join(self.roles)}.",
+            ) from None
+
+    def _oid(self, connection: Connection[Any]) -> int:
+        query = "SELECT d.oid::int8 FROM pg_catalog.pg_database AS d WHERE d.datname = %(name)s"
+        with asking("looking at the new database"), read_only(connection, timeout=30) as cursor:
+            found = rows(cursor, query, name=self.name)
+        if not found:
+            raise FactUnavailable(f"database {self.name} was created, and is not there")
+        return int(found[0][0])
+
+
+@contextmanager
+def site(login: Login, name: str, *, told: Told) -> Iterator[Site]:
+    """Yield a site that is gone at the end of the block, unless it is to be kept."""
+    made = Site(login, name, told=told)
+    try:
+        yield made
+    except BaseException as error:
+        made.leave(error)
+        raise
+    made.leave(None)
