@@ -153,8 +153,8 @@ def constraints(version: int) -> str:
     unenforced = "NOT k.conenforced" if version >= PG18 else "false"
     return f"""
 SELECT 'constraint ' || pg_catalog.format('%I', k.conname) || ' on '
-       || COALESCE(pg_catalog.format('%I.%I', n.nspname, c.relname),
-                   'domain ' || pg_catalog.format('%I.%I', tn.nspname, t.typname)),
+       || CASE WHEN c.oid IS NOT NULL THEN pg_catalog.format('%I.%I', n.nspname, c.relname)
+               ELSE 'domain ' || pg_catalog.format('%I.%I', tn.nspname, t.typname) END,
        v.name, 'no'
   FROM pg_catalog.pg_constraint AS k
   LEFT JOIN (pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n
@@ -313,7 +313,8 @@ def defaults(_version: int) -> str:
     """Return default privileges."""
     return f"""
 SELECT 'default privileges of ' || pg_catalog.format('%I', pg_catalog.pg_get_userbyid(
-         d.defaclrole)) || COALESCE(pg_catalog.format(' in schema %I', n.nspname), '') || ' on '
+         d.defaclrole)) || CASE WHEN n.oid IS NULL THEN '' ELSE pg_catalog.format(' in schema %I',
+         n.nspname) END || ' on '
        || CASE d.defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences'
           WHEN 'f' THEN 'functions' WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas'
           WHEN 'L' THEN 'large objects' ELSE d.defaclobjtype::pg_catalog.text END,

@@ -46,6 +46,8 @@ _ENCODING = re.compile(rb"^SET client_encoding = '([^'\n]+)';$", re.MULTILINE)
 _STATEMENT = re.compile(
     rb"\n(?=(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES|SET SESSION AUTHORIZATION) )"
 )
+# An archive's schema refreshes its materialized views, a server's does not: that is their content.
+_DATA = ("MATERIALIZED VIEW DATA ", "TABLE DATA ", "SEQUENCE SET ", "BLOBS ", "STATISTICS DATA ")
 _RESET = b"\nRESET SESSION AUTHORIZATION;"
 
 
@@ -257,11 +259,13 @@ def _split(pieces: Iterator[bytes], what: str) -> Iterator[Entry]:
         if named is None:
             body += _HEAD + chunk
             continue
-        yield _entry(key, body, owner)
+        if not key.startswith(_DATA):
+            yield _entry(key, body, owner)
         key, owner, body = _key(named), named["owner"], text
     if not _CLOSING.search(body):
         raise Incomplete(f"{what}: a schema's text does not end as pg_dump ends it: it was cut off")
-    yield _entry(key, _CLOSING.sub(b"", body), owner)
+    if not key.startswith(_DATA):
+        yield _entry(key, _CLOSING.sub(b"", body), owner)
 
 
 def _key(named: re.Match[bytes]) -> str:

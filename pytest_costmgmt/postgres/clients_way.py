@@ -13,6 +13,16 @@ from pytest_costmgmt.postgres.sqlstate import Refusal
 # What would steer libpq or the words of a program; LC_ALL=C takes their place.
 _STEERS = ("PG", "LC_", "LANG", "POSTGRES", "COSTMGMT_")
 
+# What pg_dump does not settle and a role's or a server's setting could: how names, literals, times
+# and money are written, and what NULL is when it is read. (No pooler passes a pg_dump through.)
+_SHAPES = (
+    "quote_all_identifiers=off",
+    "standard_conforming_strings=on",
+    "transform_null_equals=off",
+    "array_nulls=on",
+    "lc_monetary=C",
+)
+
 # Said otherwise, or by the environment; a service's parameters are settled, its name says no more.
 _LEFT_OUT = frozenset(
     {"user", "dbname", "password", "passfile", "service", "servicefile", "options", "replication",
@@ -56,6 +66,8 @@ def environment(login: Login | None) -> dict[str, str]:
     kept["LC_ALL"] = "C"
     # Whatever is not given here must not be found in a file that ours did not look into.
     kept["PGPASSFILE"] = NO_PASSWORD["passfile"]
+    if login is not None:
+        kept |= {"PGTZ": "UTC", "PGOPTIONS": " ".join(f"-c {setting}" for setting in _SHAPES)}
     if login is not None and (password := effective_password(login)) is not None:
         kept["PGPASSWORD"] = password.reveal()
     return kept
