@@ -123,20 +123,21 @@ def fatal(sqlstate: str, text: str, severity: str = "FATAL") -> Serve:
 
 
 @pytest.mark.parametrize(
-    ("serve", "kind"),
+    ("serve", "kind", "deadline"),
     [
-        pytest.param(silent, "no-answer", id="accepts-and-never-answers"),
-        pytest.param(http, "not-postgresql", id="web-server"),
-        pytest.param(ssh, "not-postgresql", id="ssh-server"),
-        pytest.param(hangs_up, "hung-up", id="closes-at-once"),
+        # The one that is waited for; the others answer, if the machine lets them.
+        pytest.param(silent, "no-answer", 1.0, id="accepts-and-never-answers"),
+        pytest.param(http, "not-postgresql", 60.0, id="web-server"),
+        pytest.param(ssh, "not-postgresql", 60.0, id="ssh-server"),
+        pytest.param(hangs_up, "hung-up", 60.0, id="closes-at-once"),
     ],
 )
 def test_a_stranger_is_named(
-    stranger: Callable[[Serve], Stranger], serve: Serve, kind: str
+    stranger: Callable[[Serve], Stranger], serve: Serve, kind: str, deadline: float
 ) -> None:
     """Something that is no PostgreSQL is told from one, once, without the password."""
     with pytest.raises(Refused) as caught:
-        connect(login(**stranger(serve).where), deadline=1.0)
+        connect(login(**stranger(serve).where), deadline=deadline)
     assert (caught.value.kind, caught.value.sqlstate, caught.value.attempts) == (kind, None, 1)
     assert caught.value.hint
     assert PASSWORD not in str(caught.value)
@@ -147,7 +148,7 @@ def test_missing_tls_is_not_silently_gone_without() -> None:
     server = Stranger(no_tls)
     try:
         with pytest.raises(Refused) as caught:
-            connect(login(**server.where, sslmode="require"), deadline=2.0)
+            connect(login(**server.where, sslmode="require"), deadline=60.0)
     finally:
         server.close()
     assert caught.value.kind == "tls-missing"
@@ -174,7 +175,7 @@ def test_a_closed_port_is_named_at_once() -> None:
 )
 def test_what_cannot_be_dialled_is_named(where: dict[str, str], kind: str) -> None:
     """A wrong address and a wrong parameter are told apart."""
-    assert attempt(login(**where), offered="own", deadline=5.0).kind == kind
+    assert attempt(login(**where), offered="own", deadline=60.0).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -197,7 +198,8 @@ def test_only_what_waiting_heals_is_tried_again(
     # Russian PostgreSQL translates the severity too; the text imitates another state.
     server = stranger(fatal(sqlstate, "пароль:  28P01", severity="ВАЖНО"))
     with pytest.raises(Refused) as caught:
-        connect(login(**server.where), deadline=0.9)
+        # Time for two attempts on a busy machine, or for one, which is the last.
+        connect(login(**server.where), deadline=1.5 if retried else 60.0)
     assert (caught.value.sqlstate, caught.value.kind) == (sqlstate, kind)
     assert (caught.value.attempts > 1) is retried
     if not retried:
@@ -214,7 +216,7 @@ def test_a_server_that_comes_up_is_waited_for(stranger: Callable[[Serve], Strang
 
     server = stranger(serve)
     with pytest.raises(Refused) as caught:
-        connect(login(**server.where), deadline=20.0)
+        connect(login(**server.where), deadline=60.0)
     assert (caught.value.sqlstate, caught.value.attempts) == ("3D000", 3)
 
 
@@ -227,7 +229,7 @@ def test_what_the_server_said_outlives_an_attempt_that_was_cut_off(
         (fatal("53300", "x") if count == 1 else silent)(connection, count)
 
     with pytest.raises(Refused) as caught:
-        connect(login(**stranger(serve).where), deadline=1.0)
+        connect(login(**stranger(serve).where), deadline=2.0)
     assert (caught.value.sqlstate, caught.value.kind) == ("53300", "full")
 
 
@@ -238,6 +240,6 @@ def test_a_user_without_a_name_connects_as_the_role(
     """In a container whose user id has no name, the login's own role is all that is needed."""
     there = login(**stranger(fatal("28P01", "no")).where)
     with pytest.raises(Refused, match="refused the password"):
-        connect(there, deadline=5)
+        connect(there, deadline=60)
     with nameless(), pytest.raises(Refused, match="refused the password"):
-        connect(there, deadline=5)
+        connect(there, deadline=60)

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_costmgmt.resources import resource
 from tests.server.mounts import SMALL_MEMORY, within
-from tests.server.run_support import Place, Ran, place
+from tests.server.run_support import PATIENCE, Place, Ran, place
 
 ROOT = os.geteuid() == 0
 
@@ -147,7 +147,7 @@ def elsewhere(where: Place, mounts: str, temporary: Path, *arguments: str) -> Ra
     command = [sys.executable, "-m", "pytest", "--costmgmt", f"--costmgmt-report={report}"]
     done = subprocess.run(
         within(mounts, [*command, *arguments]), check=False, capture_output=True, text=True,
-        cwd=where.here, env={**where.environ(), "TMPDIR": str(temporary)}, timeout=90,
+        cwd=where.here, env={**where.environ(), "TMPDIR": str(temporary)}, timeout=PATIENCE,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr, report)
 

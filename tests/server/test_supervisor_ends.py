@@ -20,7 +20,7 @@ from pytest_costmgmt.servers.supervisor import alive, start_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("embedded_controller.py")
-PATIENCE = 60.0
+PATIENCE = 240.0
 
 Start = Callable[..., "Controller"]
 

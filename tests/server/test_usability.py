@@ -285,7 +285,7 @@ def test_an_extension_without_its_preload_does_not_answer(programs: Programs) ->
 def _has_library(programs: Programs, name: str) -> bool:
     asked = [str(programs.bindir / "pg_config"), "--pkglibdir"]
     try:
-        said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)
+        said = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60)
     except OSError:
         return False
     return (Path(said.stdout.strip()) / f"{name}.so").exists()

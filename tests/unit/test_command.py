@@ -47,8 +47,8 @@ def gone(pid: int) -> bool:
 
 
 def until(true: Callable[[], bool]) -> bool:
-    """Wait up to ten seconds until something is true."""
-    end = time.monotonic() + 10
+    """Wait up to a minute until something is true."""
+    end = time.monotonic() + 60
     while not true() and time.monotonic() < end:
         time.sleep(0.02)
     return true()
@@ -138,14 +138,9 @@ def test_a_password_in_its_output_is_masked(tmp_path: Path) -> None:
 def test_a_hanging_command_ends_with_its_children(tmp_path: Path) -> None:
     """At the deadline a command that ignores INT and TERM is gone, and its child with it."""
     pids = tmp_path / "pids"
-    code = (
-        "import os, signal, subprocess, sys, time\n"
-        "for s in (signal.SIGINT, signal.SIGTERM): signal.signal(s, signal.SIG_IGN)\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        f"open({str(pids)!r}, 'w').write(f'{{os.getpid()}} {{child.pid}}')\n"
-        "print('hanging', flush=True); time.sleep(600)"
-    )  # fmt: skip
-    ended = run(python(code), deadline=2)
+    # A shell, which has said all of it before the deadline on a busy machine too.
+    code = f"trap '' INT TERM; sleep 600 & echo $$ $! >'{pids}'; echo hanging; sleep 600"
+    ended = run(["/bin/sh", "-c", code], deadline=2)
     assert (ended.status, ended.tail) == (None, ("hanging",))
     assert all(gone(int(pid)) for pid in pids.read_text().split())
 

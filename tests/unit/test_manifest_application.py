@@ -143,8 +143,8 @@ def test_a_hanging_command_is_ended_with_all_that_it_started(tmp_path: Path) -> 
         f"sleep 600 & echo $! > '{child}'\nwait\nsleep 600\n",
     )
     with pytest.raises(FactUnavailable) as caught:
-        ask(hanging, deadline=1)
-    assert "did not answer within 1 s" in str(caught.value)
+        ask(hanging, deadline=2)
+    assert "did not answer within 2 s" in str(caught.value)
     assert "waiting for the database" in str(caught.value)
     assert _gone(int(child.read_text()))
 
@@ -159,7 +159,7 @@ def test_a_grandchild_that_keeps_the_output_open_does_not_hold_us(tmp_path: Path
 
 
 def _gone(pid: int) -> bool:
-    for _ in range(100):
+    for _ in range(1200):
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
