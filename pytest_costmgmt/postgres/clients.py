@@ -120,6 +120,7 @@ class Clients(msgspec.Struct, frozen=True, kw_only=True):
             log=log,
             stop=stop,
             what="PostgreSQL's program",
+            umask=0o077,
         )
         if ended.status == 0:
             return ended

@@ -73,6 +73,7 @@ def run(
     log: Path | None = None,
     stop: Stop = never,
     what: str = MANAGE,
+    umask: int = -1,
 ) -> Ended:
     """Run ``argv`` and return how it ended; ``heard`` is called with what it said, piece by piece.
 
@@ -84,7 +85,7 @@ def run(
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         output = _Output(heard, stack.enter_context(_opened(log)))
-        process = _start(argv, environment, what)
+        process = _start(argv, environment, what, umask)
         assert process.stdout is not None  # noqa: S101 - a pipe
         stream = stack.enter_context(process.stdout)
         try:
@@ -106,7 +107,7 @@ def _opened(log: Path | None) -> contextlib.AbstractContextManager[BinaryIO | No
 
 
 def _start(
-    argv: Sequence[str], environment: Callable[[], Mapping[str, str]], what: str
+    argv: Sequence[str], environment: Callable[[], Mapping[str, str]], what: str, umask: int
 ) -> subprocess.Popen[bytes]:
     __tracebackhide__ = True
     try:
@@ -117,6 +118,7 @@ def _start(
             stderr=subprocess.STDOUT,
             env=environment(),
             start_new_session=True,
+            umask=umask,
         )
     except OSError as error:
         raise UsageProblem(f"{what} {argv[0]!r} cannot be started: {error.strerror}.") from None

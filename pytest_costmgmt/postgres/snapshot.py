@@ -90,8 +90,11 @@ def imported(
         connection.close()
 
 
-def importing(cursor: Cursor[Any], snapshot: str, *, timeout: float) -> None:
-    """Begin a transaction in ``snapshot``; whoever calls ends it, and may begin the next."""
+def importing(cursor: Cursor[Any], snapshot: str | None, *, timeout: float) -> None:
+    """Begin a transaction in ``snapshot``, or in one of its own if it is None.
+
+    Whoever calls ends it, and may begin the next.
+    """
     _begin(cursor, timeout=timeout, lock_timeout=timeout, snapshot=snapshot)
 
 
