@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,21 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_costmgmt.backup import content, keys, schema_text
+from pytest_costmgmt.backup import content, schema_text
 from pytest_costmgmt.backup.compare import Observed, Schema, compare, compared, qualified
 from pytest_costmgmt.backup.model import KEYS, Difference, Manifest, Proof, Relation
+from pytest_costmgmt.backup.progress import Progress, Told, nobody
 from pytest_costmgmt.backup.properties import database, extensions, properties, roles
 from pytest_costmgmt.errors import BackupFailed
+from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.clients import Clients
+from pytest_costmgmt.postgres.command import Stop, never
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.snapshot import Exported, exported
 
 if TYPE_CHECKING:
     from psycopg import Cursor
 
-Told = Callable[[str], None]
-Stop = Callable[[], bool]
-
+DEADLINE = 24 * 3600.0
 KEYED = 10
 "Of how many relations the differing rows are looked for."
 
@@ -45,7 +46,12 @@ class NothingCompared(BackupFailed):
 
 @contextlib.contextmanager
 def expected(
-    manifest: Manifest, archive: Path, *, clients: Clients, deadline: float = 3600, stop: Stop
+    manifest: Manifest,
+    archive: Path,
+    *,
+    clients: Clients,
+    deadline: float = DEADLINE,
+    stop: Stop = never,
 ) -> Iterator[Expected]:
     """Yield what an archive is to be proven by; several proofs may share it."""
     with tempfile.TemporaryDirectory(prefix="costmgmt-proof-") as folder:
@@ -62,9 +68,9 @@ def prove(
     clients: Clients,
     jobs: int,
     source: Login | None = None,
-    deadline: float = 3600,
-    told: Told = lambda _: None,
-    stop: Stop = lambda: False,
+    deadline: float = DEADLINE,
+    told: Told = nobody,
+    stop: Stop = never,
 ) -> Proof:
     """Compare the target's database with the backup; ``archive`` is pg_dump's folder.
 
@@ -91,9 +97,9 @@ def proven(
     clients: Clients,
     jobs: int,
     source: Login | None = None,
-    deadline: float = 3600,
-    told: Told = lambda _: None,
-    stop: Stop = lambda: False,
+    deadline: float = DEADLINE,
+    told: Told = nobody,
+    stop: Stop = never,
 ) -> Proof:
     """Compare the target's database with what is expected: schema and contents at once."""
     started, manifest = time.monotonic(), given.manifest
@@ -158,7 +164,7 @@ def _observed(
     stop: Stop,
 ) -> Observed:
     """Read all of the target, and hash its rows."""
-    told("reading the target's catalogs")
+    told(Progress(stage="proving", about="what is to be hashed"))
     with snapshot.guard:
         cursor = snapshot.cursor
         listed = content.listed(cursor)
@@ -167,8 +173,9 @@ def _observed(
         target, listed, snapshot=snapshot.name, jobs=jobs, timeout=timeout, told=told, stop=stop
     )
     _all_hashed(listed, relations)
+    told(Progress(stage="proving", about="properties"))
     with_verifiers = any(role.verifier is not None for role in manifest.roles)
-    with snapshot.guard:
+    with snapshot.guard, asking("the properties of the target"):
         found, memberships = roles(
             cursor,
             with_verifiers=with_verifiers,
@@ -200,8 +207,9 @@ SELECT pg_catalog.count(*) FROM pg_catalog.pg_class AS c
 
 
 def _none_missed(cursor: Cursor[Any], listed: int) -> None:
-    cursor.execute(_COUNT)
-    row = cursor.fetchone()
+    with asking("how many relations there are"):
+        cursor.execute(_COUNT)
+        row = cursor.fetchone()
     assert row is not None  # noqa: S101 - an aggregate
     if row[0] != listed:
         raise NothingCompared(
@@ -220,6 +228,8 @@ def _with_keys(
     differences: tuple[Difference, ...], manifest: Manifest, source: Login, target: Login
 ) -> Iterator[Difference]:
     """Add to differing rows which they are, where the relation has a key."""
+    from pytest_costmgmt.backup import keys  # noqa: PLC0415 - only where rows differ
+
     named = {
         f"{each.kind} {qualified(each.schema, each.name)}": each for each in manifest.relations
     }
