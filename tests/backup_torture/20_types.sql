@@ -93,7 +93,9 @@ VALUES
     (8, 1e-100, 1e-45, 5e-324, NULL, NULL, NULL, E'\u00e9', NULL, NULL, NULL, NULL, NULL, NULL,
      '178000000 years', NULL, NULL, NULL, E'e\u0301', NULL, NULL);
 --; since 14
-INSERT INTO torture.every_type (id, num) VALUES (9, 'infinity'), (10, '-infinity');
+-- In a table of their own, for what all versions have must hash alike on all.
+CREATE TABLE torture.infinite_numbers (n numeric);
+INSERT INTO torture.infinite_numbers VALUES ('infinity'), ('-infinity');
 CREATE TABLE torture.multiranges (
     id int PRIMARY KEY, r int4multirange, f torture.float_multirange, t tstzmultirange,
     squeezed text COMPRESSION pglz
@@ -105,7 +107,8 @@ INSERT INTO torture.multiranges VALUES
 ALTER TABLE torture.multiranges ADD quick text COMPRESSION lz4;
 UPDATE torture.multiranges SET quick = repeat('cd', 9000) WHERE id = 1;
 --; since 17
-INSERT INTO torture.every_type (id, iv) VALUES (11, 'infinity'), (12, '-infinity');
+CREATE TABLE torture.infinite_intervals (iv interval);
+INSERT INTO torture.infinite_intervals VALUES ('infinity'), ('-infinity');
 --; if EXISTS (SELECT FROM pg_available_extensions WHERE name = 'hstore')
 CREATE EXTENSION hstore WITH SCHEMA torture;
 CREATE TABLE torture.pairs (id int PRIMARY KEY, h torture.hstore);

@@ -1,0 +1,311 @@
+"""The rows of a database, as numbers and hashes: the same for the same rows in any order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from pytest_costmgmt.backup import content_sql as texts
+from pytest_costmgmt.backup.model import LargeObject, Relation, SequenceValue
+from pytest_costmgmt.backup.progress import Progress, Told, nobody
+from pytest_costmgmt.errors import BackupFailed
+from pytest_costmgmt.postgres.asking import asking
+from pytest_costmgmt.postgres.command import Stop, never
+from pytest_costmgmt.postgres.connect import connect
+from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.postgres.snapshot import importing
+
+if TYPE_CHECKING:
+    from psycopg import Connection, Cursor
+
+TABLES = 200
+"Of how many tables rows are read before their locks are given back."
+LOCKS = 500
+"How many entries of the server's lock table that may take: a table's indexes take theirs too."
+SMALL = 16 * 1024 * 1024
+"Bytes that are hashed in one go."
+SEQUENCE_DATA = 18_00_00
+"Since when a function tells a sequence's value."
+POLL = 0.1
+CONNECT = 30.0
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """A relation whose rows are to be hashed.
+
+    ``bytes`` is its size with what is out of line, ``empty`` that it has no page at all, and
+    ``locks`` how many entries of the lock table its reading takes.
+    """
+
+    oid: int
+    schema: str
+    name: str
+    kind: Literal["table", "materialized view"]
+    bytes: int
+    locks: int = 1
+    populated: bool = True
+    empty: bool = False
+
+
+def listed(cursor: Cursor[Any], *, lock_timeout: float = 60) -> tuple[Listed, ...]:
+    """Return every table, partition and materialized view of the database, ordered by name.
+
+    The cursor's transaction keeps no lock of it; each may be waited for ``lock_timeout`` seconds.
+    """
+    with asking("the list of relations"):
+        # Reading a relation's size takes a lock for a moment.
+        _set_lock_timeout(cursor, lock_timeout)
+        cursor.execute(texts.LISTED.encode())
+        return tuple(_listed(row) for row in cursor)
+
+
+def _set_lock_timeout(cursor: Cursor[Any], seconds: float) -> None:
+    cursor.execute(
+        b"SELECT pg_catalog.set_config('lock_timeout', %s, true)",
+        (str(max(1, int(seconds * 1000))),),
+    )
+
+
+def _listed(row: Sequence[Any]) -> Listed:
+    oid, schema, name, kind, populated, heap, main, locks, toast = row
+    return Listed(
+        oid=oid,
+        schema=schema,
+        name=name,
+        kind="table" if kind == "r" else "materialized view",
+        # A relation that is gone has no size; hashing it will say so.
+        bytes=(main or 0) + (toast or 0),
+        locks=locks,
+        populated=populated,
+        # A heap without a page holds no row that any snapshot sees.
+        empty=bool(heap) and main == 0,
+    )
+
+
+def hash_all(
+    login: Login,
+    listed: Sequence[Listed],
+    *,
+    snapshot: str | None,
+    jobs: int,
+    timeout: float,
+    told: Told = nobody,
+    stop: Stop = never,
+) -> tuple[Relation, ...]:
+    """Return each relation's number of rows and their hash, in the order given.
+
+    ``jobs`` sessions read in ``snapshot``, or each in its own if there is none to import. A
+    statement may take ``timeout`` seconds, and wait as long for a lock. Raises FactUnavailable
+    where rows cannot be read, or would be filtered; BackupFailed if told to stop.
+    """
+    work = _Work(login, listed, snapshot=snapshot, jobs=jobs, timeout=timeout, told=told)
+    work.run(stop)
+    return tuple(work.relation(each) for each in listed)
+
+
+class _Work:
+    """What is to be hashed, by several threads that take from it."""
+
+    def __init__(
+        self,
+        login: Login,
+        listed: Sequence[Listed],
+        *,
+        snapshot: str | None,
+        jobs: int,
+        timeout: float,
+        told: Told,
+    ) -> None:
+        self.login, self.snapshot, self.timeout, self.told = login, snapshot, timeout, told
+        todo = [each for each in listed if each.populated and not each.empty]
+        todo.sort(key=lambda each: (-each.bytes, each.oid))
+        self.total, self.total_bytes = len(listed), sum(each.bytes for each in todo)
+        self.done, self.bytes = len(listed) - len(todo), 0
+        self.batches = list(_batches(todo))
+        self.jobs = max(1, min(jobs, len(self.batches)))
+        # A relation that takes longer than the rest together is read by several of the server's
+        # own processes.
+        self.alone = self.total_bytes / max(1, jobs)
+        self.helpers = max(0, jobs - 1)
+        self.found: dict[int, tuple[int, int]] = {}
+        self.lock = threading.Lock()
+        self.over = False
+        self.open: set[Connection[Any]] = set()
+        self.waiting: Iterator[list[Listed]] = iter(self.batches)
+
+    def relation(self, each: Listed) -> Relation:
+        rows, content = self.found.get(each.oid, (0, 0))
+        return Relation(
+            schema=each.schema,
+            name=each.name,
+            kind=each.kind,
+            rows=rows,
+            content=hexadecimal(content),
+            bytes=each.bytes,
+            populated=each.populated,
+        )
+
+    def run(self, stop: Stop) -> None:
+        if not self.batches:
+            return
+        with ThreadPoolExecutor(self.jobs, thread_name_prefix="costmgmt-hash") as pool:
+            futures = [pool.submit(self._session) for _ in range(self.jobs)]
+            try:
+                self._follow(futures, stop)
+            finally:
+                self._end()
+
+    def _follow(self, futures: list[Future[None]], stop: Stop) -> None:
+        left = set(futures)
+        while left:
+            done, left = wait(left, timeout=POLL, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            if left and stop():
+                raise BackupFailed("the contents were not hashed to their end: told to stop")
+
+    def _end(self) -> None:
+        """End what still runs; nothing does unless something failed or it was told to stop."""
+        with self.lock:
+            self.over = True
+            for connection in self.open:
+                connection.cancel()
+
+    def _session(self) -> None:
+        connection = connect(self.login, deadline=CONNECT)
+        try:
+            with self.lock:
+                self.open.add(connection)
+            with connection.cursor() as cursor:
+                while (batch := self._next()) is not None:
+                    with asking(f"the rows of {_names(batch)}"):
+                        self._hash(cursor, batch)
+        finally:
+            with self.lock:
+                self.open.discard(connection)
+            connection.close()
+
+    def _next(self) -> list[Listed] | None:
+        with self.lock:
+            return None if self.over else next(self.waiting, None)
+
+    def _hash(self, cursor: Cursor[Any], batch: list[Listed]) -> None:
+        importing(cursor, self.snapshot, timeout=self.timeout)
+        helpers = self.helpers if batch[0].bytes > self.alone else 0
+        cursor.execute(
+            f"SET LOCAL max_parallel_workers_per_gather = {helpers}; {texts.PINS}".encode()
+        )
+        oids = ", ".join(str(each.oid) for each in batch)
+        cursor.execute(texts.STATEMENT.replace("{oids}", oids).encode())
+        found: dict[int, tuple[int, int]] = {}
+        if statement := _first(cursor):
+            cursor.execute(statement.encode())
+            found = {oid: (rows, int(total or 0)) for oid, rows, total in cursor}
+        cursor.execute(b"ROLLBACK")
+        if found.keys() != {each.oid for each in batch}:
+            raise BackupFailed("not every relation was hashed: one was dropped meanwhile")
+        with self.lock:
+            self.found.update(found)
+            self.done += len(batch)
+            self.bytes += sum(each.bytes for each in batch)
+            progress = Progress(
+                stage="hashing",
+                done=self.done,
+                total=self.total,
+                bytes=self.bytes,
+                total_bytes=self.total_bytes,
+            )
+        self.told(progress)
+
+
+def hexadecimal(total: int) -> str:
+    """Return a sum of 64-bit hashes as 16 digits, whatever its sign."""
+    return f"{total % (1 << 64):016x}"
+
+
+def _names(batch: Sequence[Listed]) -> str:
+    more = f" and {len(batch) - 1} more" if batch[1:] else ""
+    return f"{batch[0].schema}.{batch[0].name}{more}"
+
+
+def _batches(todo: Sequence[Listed]) -> Iterator[list[Listed]]:
+    """Yield what is hashed in one transaction each, the largest relations first."""
+    batch: list[Listed] = []
+    size = locks = 0
+    for each in todo:
+        size, locks = size + each.bytes, locks + each.locks
+        if batch and (len(batch) == TABLES or size > SMALL or locks > LOCKS):
+            yield batch
+            batch, size, locks = [], each.bytes, each.locks
+        batch.append(each)
+    if batch:
+        yield batch
+
+
+def _first(cursor: Cursor[Any]) -> str:
+    row = cursor.fetchone()
+    return "" if row is None or row[0] is None else str(row[0])
+
+
+def sequences(cursor: Cursor[Any]) -> tuple[SequenceValue, ...]:
+    """Return where each sequence of the database stands now: no snapshot holds a sequence.
+
+    The cursor's transaction keeps no lock of it.
+    """
+    with asking("the sequences' values"):
+        cursor.execute(texts.SEQUENCES.encode())
+        names = {oid: (schema, name) for oid, schema, name in cursor}
+        values: dict[int, tuple[int | None, bool]] = {}
+        oids = list(names)
+        cursor.execute(b"SAVEPOINT costmgmt_sequences")
+        for at in range(0, len(oids), LOCKS):
+            values.update(_values(cursor, oids[at : at + LOCKS]))
+            # Gives the locks back.
+            cursor.execute(b"ROLLBACK TO SAVEPOINT costmgmt_sequences")
+    return tuple(_sequence(*named, values.get(oid)) for oid, named in names.items())
+
+
+def _sequence(schema: str, name: str, value: tuple[int | None, bool] | None) -> SequenceValue:
+    # Since 18 there is no error where the login may not read it.
+    if value is None or value[0] is None:
+        raise BackupFailed(
+            f"the value of sequence {schema}.{name} could not be read",
+            hint="Grant SELECT on it, or name a login that owns the database's objects.",
+        )
+    return SequenceValue(schema=schema, name=name, last_value=value[0], is_called=value[1])
+
+
+def _values(cursor: Cursor[Any], oids: Sequence[int]) -> dict[int, tuple[int | None, bool]]:
+    wanted = ", ".join(map(str, oids))
+    if cursor.connection.info.server_version >= SEQUENCE_DATA:
+        cursor.execute(texts.VALUES_18.replace("{oids}", wanted).encode())
+    else:
+        cursor.execute(texts.VALUES.replace("{oids}", wanted).encode())
+        if not (statement := _first(cursor)):
+            return {}
+        cursor.execute(statement.encode())
+    return {oid: (last_value, is_called) for oid, last_value, is_called in cursor}
+
+
+def large_objects(cursor: Cursor[Any]) -> tuple[LargeObject, ...]:
+    """Return every large object, its content hashed piece by piece.
+
+    The cursor's transaction is REPEATABLE READ, so that all is of one moment.
+    """
+    with asking("the large objects"):
+        cursor.execute(texts.LARGE_OBJECTS.encode())
+        return tuple(
+            LargeObject(
+                oid=oid,
+                bytes=size,
+                content=hexadecimal(int(content or 0)),
+                owner=owner,
+                acl=(", ".join(acl) or "{}") if is_set else "",
+                comment=comment,
+            )
+            for oid, size, owner, is_set, acl, comment, content, _ in cursor
+        )

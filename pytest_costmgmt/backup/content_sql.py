@@ -1,0 +1,135 @@
+"""What the server is asked about a database's contents.
+
+All of it runs with the search path pinned to pg_catalog, which no operator of a user's comes
+before.
+"""
+
+from __future__ import annotations
+
+# Everything that shapes a value's text, a statement's meaning, or where rows are read from: an
+# index may lie, or hold other rows than its table.
+_PINNED = {
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "transform_null_equals": "off",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "extra_float_digits": "3",
+    "bytea_output": "hex",
+    "lc_monetary": "C",
+    "xmlbinary": "base64",
+    "xmloption": "content",
+    "row_security": "off",
+    "enable_seqscan": "on",
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+    "work_mem": "16MB",
+}
+
+# In versions that know it, a view that took a table's place is refused: it would run its owner's
+# functions as us.
+PINS = "".join(  # noqa: S608 - constants of ours
+    f"SET LOCAL {name} = '{value}'; " for name, value in _PINNED.items()
+) + (
+    "SELECT pg_catalog.set_config(s.name, 'view, foreign-table', true)"
+    " FROM pg_catalog.pg_settings AS s WHERE s.name = 'restrict_nonsystem_relation_kind'"
+)
+
+# Every relation that holds rows itself. Of an extension's own tables too: pg_dump leaves most of
+# them out, and that is a difference.
+LISTED = """
+SELECT s.oid, s.nspname, s.relname, s.relkind, s.relispopulated, s.relam = 2, s.main, s.locks,
+       CASE WHEN s.main > 0 AND s.reltoastrelid <> 0
+            THEN pg_catalog.pg_relation_size(s.reltoastrelid) ELSE 0 END
+FROM (
+    SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispopulated, c.relam, c.reltoastrelid,
+           pg_catalog.pg_relation_size(c.oid) AS main,
+           1 + (SELECT pg_catalog.count(*)::pg_catalog.int4 FROM pg_catalog.pg_index AS i
+                 WHERE i.indrelid = c.oid)
+             + CASE WHEN c.reltoastrelid <> 0 THEN 2 ELSE 0 END AS locks
+    FROM pg_catalog.pg_class AS c
+    JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+      AND n.nspname <> 'information_schema' AND NOT pg_catalog.starts_with(n.nspname, 'pg_')
+    OFFSET 0
+) AS s
+ORDER BY s.nspname, s.relname
+"""
+
+# A row's text is what is hashed: hash_record has no hash for json, point, xml, money and bit,
+# calls 1.0 and 1.00 equal, and is not there before 14. Columns go by name: an inherited one may
+# stand elsewhere after a restore. Each is named with its relation, or a column called like the
+# relation would be the whole row. "char" prints otherwise since 16.
+COLUMNS = """
+(SELECT COALESCE(pg_catalog.string_agg(pg_catalog.format('r.%I', a.attname)
+          || CASE COALESCE(NULLIF(t.typbasetype, 0), t.oid)
+             WHEN 18 THEN '::pg_catalog.int4' WHEN 1002 THEN '::pg_catalog.int4[]'
+             ELSE '' END, ', ' ORDER BY a.attname), '')
+   FROM pg_catalog.pg_attribute AS a
+   JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+"""
+
+_HASH = 'pg_catalog.hashtextextended(ROW(%s)::pg_catalog.text COLLATE pg_catalog."C", 0)'
+
+# One statement for many relations; {oids} are numbers.
+STATEMENT = """
+SELECT pg_catalog.string_agg(pg_catalog.format(
+         'SELECT %s, pg_catalog.count(*), pg_catalog.sum({hash})::pg_catalog.text'
+         || ' FROM ONLY %I.%I AS r',
+         c.oid, {columns}, n.nspname, c.relname), E'\nUNION ALL\n')
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid IN ({oids})
+""".replace("{hash}", _HASH).replace("{columns}", COLUMNS)
+
+# Every sequence but those of a session; their values are read from themselves.
+SEQUENCES = """
+SELECT c.oid, n.nspname, c.relname
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind = 'S' AND c.relpersistence <> 't'
+  AND n.nspname <> 'information_schema' AND NOT pg_catalog.starts_with(n.nspname, 'pg_')
+ORDER BY n.nspname, c.relname
+"""
+
+VALUES = """
+SELECT pg_catalog.string_agg(pg_catalog.format(
+         'SELECT %s, r.last_value, r.is_called FROM %I.%I AS r',
+         c.oid, n.nspname, c.relname), E'\nUNION ALL\n')
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.oid IN ({oids})
+"""
+
+VALUES_18 = """
+SELECT c.oid, v.last_value, v.is_called
+FROM pg_catalog.pg_class AS c, pg_catalog.pg_get_sequence_data(c.oid) AS v
+WHERE c.oid IN ({oids})
+"""
+
+# Read as its owner may, in pieces: pg_largeobject is the superuser's, and lo_get of all takes at
+# most 1 GB. 262144 is INV_READ.
+LARGE_OBJECTS = """
+SELECT o.oid, o.size, pg_catalog.pg_get_userbyid(o.lomowner),
+       o.lomacl IS NOT NULL,
+       ARRAY(SELECT a::pg_catalog.text FROM pg_catalog.unnest(o.lomacl) AS a
+              ORDER BY a::pg_catalog.text COLLATE pg_catalog."C"),
+       COALESCE(pg_catalog.obj_description(o.oid, 'pg_largeobject'), ''),
+       (SELECT pg_catalog.sum(pg_catalog.hashtextextended(p::pg_catalog.text || ' '
+                 || pg_catalog.encode(pg_catalog.sha256(
+                      pg_catalog.lo_get(o.oid, p, {piece})), 'hex') COLLATE pg_catalog."C", 0)
+               )::pg_catalog.text
+          FROM pg_catalog.generate_series(0, o.size - 1, {piece}) AS p),
+       pg_catalog.lo_close(o.descriptor)
+FROM (
+    SELECT s.*, pg_catalog.lo_lseek64(s.descriptor, 0, 2) AS size
+    FROM (
+        SELECT m.oid, m.lomowner, m.lomacl, pg_catalog.lo_open(m.oid, 262144) AS descriptor
+        FROM pg_catalog.pg_largeobject_metadata AS m ORDER BY m.oid OFFSET 0
+    ) AS s OFFSET 0
+) AS o
+""".replace("{piece}", "1048576")
