@@ -6,6 +6,9 @@ before.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 # Everything that shapes a value's text, a statement's meaning, or where rows are read from: an
 # index may lie, or hold other rows than its table.
 _PINNED = {
@@ -133,3 +136,69 @@ FROM (
     ) AS s OFFSET 0
 ) AS o
 """.replace("{piece}", "1048576")
+
+# The columns of one relation, and of its key: the primary one, else the shortest that is unique
+# and without null.
+KEY = """
+SELECT c.oid, pg_catalog.format('%%I.%%I', n.nspname, c.relname), {columns}, k.names, k.columns
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+LEFT JOIN LATERAL (
+    SELECT pg_catalog.string_agg(a.attname::pg_catalog.text, ', ' ORDER BY u.place) AS names,
+           pg_catalog.string_agg(pg_catalog.format('r.%%I', a.attname), ', ' ORDER BY u.place)
+             AS columns
+    FROM pg_catalog.pg_index AS i,
+         pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS u (attnum, place),
+         pg_catalog.pg_attribute AS a
+    WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+      AND i.indpred IS NULL AND i.indexprs IS NULL AND u.place <= i.indnkeyatts
+      AND a.attrelid = c.oid AND a.attnum = u.attnum
+    GROUP BY i.indexrelid, i.indisprimary, i.indnkeyatts
+    HAVING pg_catalog.bool_and(a.attnotnull)
+    ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1
+) AS k ON true
+WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'm')
+""".replace("{columns}", COLUMNS.replace("%", "%%"))
+
+_KEYED = """
+SELECT {key_hash} AS h, ROW({key})::pg_catalog.text COLLATE pg_catalog."C" AS k, {row_hash} AS v
+FROM ONLY {relation} AS r
+""".replace("{key_hash}", _HASH.replace("%s", "{key}")).replace(
+    "{row_hash}", _HASH.replace("%s", "{columns}")
+)
+
+_KEYLESS = """
+SELECT q.h, '' AS k, pg_catalog.count(*) AS v
+FROM (SELECT {row_hash} AS h FROM ONLY {relation} AS r) AS q
+GROUP BY q.h
+""".replace("{row_hash}", _HASH.replace("%s", "{columns}"))
+
+BUCKETS = 4096
+
+_SUMS = """
+SELECT (q.h & {mask})::pg_catalog.int4, pg_catalog.count(*), pg_catalog.sum(q.v)::pg_catalog.text
+FROM ({rows}) AS q GROUP BY 1
+""".replace("{mask}", str(BUCKETS - 1))
+
+_ROWS = """
+SELECT q.h, q.k, q.v FROM ({rows}) AS q
+WHERE (q.h & {mask}) IN ({buckets}) ORDER BY q.h, q.k
+""".replace("{mask}", str(BUCKETS - 1))
+
+
+def sums(relation: str, columns: str, key: str) -> str:
+    """Return the query for each bucket's number of rows and the sum of their hashes."""
+    return _SUMS.replace("{rows}", _rows(relation, columns, key))
+
+
+def rows(relation: str, columns: str, key: str, buckets: Iterable[int]) -> str:
+    """Return the query for the rows of some buckets: where, key, hash (without key: how many)."""
+    wanted = ", ".join(map(str, sorted(buckets)))
+    return _ROWS.replace("{buckets}", wanted).replace("{rows}", _rows(relation, columns, key))
+
+
+def _rows(relation: str, columns: str, key: str) -> str:
+    parts = {"{relation}": relation, "{columns}": columns, "{key}": key}
+    # In one go: a name may look like a part.
+    pattern = "|".join(map(re.escape, parts))
+    return re.sub(pattern, lambda found: parts[found[0]], _KEYED if key else _KEYLESS)
