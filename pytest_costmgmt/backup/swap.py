@@ -77,7 +77,7 @@ def swap(login: Login, plan: Plan, *, deadline: float = CONNECT, told: Told) -> 
     """
     until = time.monotonic() + deadline
     while True:
-        attempt = _Attempt(login, plan)
+        attempt = Attempt(login, plan)
         try:
             return attempt.run()
         except _Busy as busy:
@@ -105,7 +105,7 @@ class _Busy(NotSwapped):
     """Somebody was in the way; another attempt may find nobody."""
 
 
-class _Attempt:
+class Attempt:
     """One try: two connections, one that renames and one that looks and ends sessions."""
 
     def __init__(self, login: Login, plan: Plan) -> None:
@@ -275,7 +275,7 @@ def _until_gone(connection: Connection[Any], pid: int, start: str) -> None:
 
 
 def _has_happened(
-    login: Login, plan: Plan, attempt: _Attempt, *, deadline: float, after: BaseException
+    login: Login, plan: Plan, attempt: Attempt, *, deadline: float, after: BaseException
 ) -> bool:
     """Ask the server, when it answers again, whether the transaction was committed."""
     try:
