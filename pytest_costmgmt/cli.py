@@ -11,10 +11,12 @@ from typing import Any
 import click
 
 from pytest_costmgmt import __version__
-from pytest_costmgmt.errors import CostMgmtError, UsageProblem
+from pytest_costmgmt.errors import ArchiveFault, CostMgmtError, UsageProblem
 from pytest_costmgmt.options import OPTIONS, Option
 
 USAGE = 4
+UNKNOWN = 8
+"What was asked could not be found out, or done."
 
 
 def _click_option(option: Option) -> Callable[[Any], Any]:
@@ -111,6 +113,102 @@ def bootstrap(dry_run: bool, **values: Any) -> None:
     sys.exit(_told(run))
 
 
+@main.command()
+@click.argument("target", metavar="TARGET")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="the new folder for the backup",
+)
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="a file, mode 0600, with the role's password",
+)
+@click.option(
+    "--bindir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="where pg_dump and pg_restore are; default: those that fit the server best",
+)
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="default: the cores")
+@click.option(
+    "--compress",
+    type=click.Choice(["none", "gzip", "lz4", "zstd"]),
+    help="default: the best fast one that the programs have",
+)
+@click.option(
+    "--with-role-passwords",
+    is_flag=True,
+    help="keep the roles' password verifiers too (needs a superuser)",
+)
+@click.option(
+    "--restore-into",
+    metavar="VERSION",
+    help="the PostgreSQL that it is for, if it is newer than the server",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    default=86400,
+    show_default=True,
+    help="deadline for all of it",
+)
+@click.option(
+    "--lock-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    default=60,
+    show_default=True,
+    help="how long a lock of others is waited for",
+)
+@click.option(
+    "--connect-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    default=10,
+    show_default=True,
+    help="deadline for the first connection",
+)
+def backup(**values: Any) -> None:
+    """Back a database up in one snapshot, with a manifest of what must come back.
+
+    TARGET is a URI or conninfo without a password, or service=NAME. Exit status: 0 done, 4 a usage
+    error, 8 it could not be done, and nothing is left of it.
+    """  # fmt: skip
+    from pytest_costmgmt.engine import backup_command as command  # noqa: PLC0415
+    from pytest_costmgmt.settings import environment  # noqa: PLC0415
+
+    wanted = command.Wanted(**values)
+    sys.exit(_proven(lambda: command.backup(wanted, environment(), echo=click.echo)))
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--bindir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="where pg_restore is; default: any that reads the archive",
+)
+def verify(folder: Path, bindir: Path | None) -> None:
+    """Say whether a backup is whole, and the one that its manifest describes; no server is asked.
+
+    Exit status: 0 it is, 1 it is not, 8 that could not be found out.
+    """  # fmt: skip
+    from pytest_costmgmt.engine import backup_command as command  # noqa: PLC0415
+    from pytest_costmgmt.settings import environment  # noqa: PLC0415
+
+    def run() -> int:
+        return command.verify(folder, bindir=bindir, environ=environment(), echo=click.echo)
+
+    sys.exit(_proven(run))
+
+
 @main.group()
 def migrations() -> None:
     """What the application's migrations are."""
@@ -161,7 +259,22 @@ def catalogue(as_json: bool) -> None:
         click.echo(f"  {each.id}  {each.level:<6} {each.effect:<10} {each.title}")
 
 
-def _told(run: Callable[[], int]) -> int:
+def _proven(run: Callable[[], int]) -> int:
+    """Run a command whose status 1 says that something was examined and is not as it must be."""
+
+    def known() -> int:
+        try:
+            return run()
+        except (ArchiveFault, AssertionError) as error:
+            if not isinstance(error, CostMgmtError):
+                raise
+            click.echo(f"costmgmt: {error}", err=True)
+            return 1
+
+    return _told(known, failed=UNKNOWN)
+
+
+def _told(run: Callable[[], int], *, failed: int = 1) -> int:
     """Run a command; a person's mistake is a message, not a traceback."""
     try:
         return run()
@@ -170,10 +283,10 @@ def _told(run: Callable[[], int]) -> int:
         return USAGE
     except CostMgmtError as error:
         click.echo(f"costmgmt: {error}", err=True)
-        return 1
-    except KeyboardInterrupt:
+        return failed
+    except KeyboardInterrupt as error:
         click.echo("costmgmt: interrupted", err=True)
-        return 130
+        return int(getattr(error, "status", 130))
 
 
 if __name__ == "__main__":

@@ -145,7 +145,15 @@ def _beside(out: Path, run_id: str) -> Iterator[Path]:
     except OSError as error:
         raise BackupFailed(f"{out} could not be written: {error.strerror or error}") from None
     finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    try:
         shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _must_be_free(out: Path) -> None:

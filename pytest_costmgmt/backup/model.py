@@ -151,7 +151,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename={"api_version":
     "server_version_num."
     client: str
     "pg_dump's version."
-    compression: str
+    compression: Literal["none", "gzip", "lz4", "zstd"]
     jobs: int
     database: Database
     roles: tuple[Role, ...]

@@ -141,18 +141,22 @@ def choose(
     cache: Path,
     environ: Mapping[str, str],
     tls: bool = False,
+    written_by: int = 0,
+    compression: Compression = "none",
 ) -> Clients:
     """Return the clients that dump a server of ``server_number``, best first its own version's.
 
     What they dump must go into ``restore_into`` (default: the same server). With ``tls`` only
-    those that speak it. Raises NoMatchingClients, before the first byte, and says which package
-    has what would work.
+    those that speak it; an archive that exists must be one that they read: ``written_by`` is its
+    pg_dump's version. Raises NoMatchingClients, before the first byte, and says which package has
+    what would work.
     """
     into = server_number if restore_into is None else restore_into
     seen: list[str] = []
     fitting: list[Clients] = []
     for clients in available(bindir=bindir, cache=cache, environ=environ, probed=seen):
         why = unfit(clients.number, server_number, into)
+        why = why or reads(clients, written_by, compression)
         if not why and tls and not clients.encrypts():
             why = "it was built without TLS, which the login asks for"
         if why:
@@ -167,7 +171,7 @@ def choose(
         + (f" and restore it into {_major(into)}" if into != server_number else "")
         + ". Seen:\n"
         + "\n".join(f"  {line}" for line in seen),
-        hint=package(server_number, into),
+        hint=package(max(server_number, into, written_by)),
     )
 
 
@@ -208,9 +212,29 @@ def rank(number: int, server: int, into: int) -> tuple[int, int, int]:
     return away, 1 if minor < 0 else 0, abs(minor)
 
 
-def package(server: int, into: int) -> str:
-    """Return which packages hold clients that would do."""
-    least = _major(max(server, into))
+def reads(clients: Clients, written_by: int, compression: Compression) -> str:
+    """Return why these clients cannot read an archive, or nothing."""
+    if archive_format(clients.number) < archive_format(written_by):
+        return f"it cannot read what pg_dump {_major(written_by)} wrote"
+    if not clients.compresses(compression):
+        return f"it was built without {compression}, by which the archive is compressed"
+    return ""
+
+
+def archive_format(number: int) -> int:
+    """Return the archive format's minor version that these programs write (pg_backup_archiver.h).
+
+    >>> [archive_format(number) for number in (13_00_00, 15_00_18, 16_00_00, 18_00_06)]
+    [14, 14, 15, 16]
+    """
+    if number >= SETS_TRANSACTION_TIMEOUT:
+        return 16
+    return 15 if number >= HAS_COMPRESSION else 14
+
+
+def package(number: int) -> str:
+    """Return which packages hold clients of that version."""
+    least = _major(number)
     return (
         f"Install the clients of PostgreSQL {least}: postgresql-client-{least} (Debian, Ubuntu),"
         f" postgresql{least} (PostgreSQL's own repository for RHEL), or `pip install"

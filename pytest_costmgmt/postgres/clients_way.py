@@ -23,6 +23,8 @@ _SHAPES = (
     "lc_monetary=C",
 )
 
+_STRICT = frozenset({"require", "verify-ca", "verify-full"})
+
 # Said otherwise, or by the environment; a service's parameters are settled, its name says no more.
 _LEFT_OUT = frozenset(
     {"user", "dbname", "password", "passfile", "service", "servicefile", "options", "replication",
@@ -57,6 +59,12 @@ def conninfo(login: Login, *, name: str) -> str:
     if binding := login.where.get("channel_binding") or os.environ.get("PGCHANNELBINDING"):
         wanted["channel_binding"] = binding
     return make_conninfo("", **{**wanted, **given, "application_name": name})
+
+
+def strict_tls(login: Login) -> bool:
+    """Say whether the login goes no way but by TLS."""
+    found = parameters({**login.where, "user": login.role})
+    return not isinstance(found, Refusal) and found.get("sslmode") in _STRICT
 
 
 def environment(login: Login | None) -> dict[str, str]:
