@@ -187,26 +187,96 @@ def backup(**values: Any) -> None:
     sys.exit(_proven(lambda: command.backup(wanted, environment(), echo=click.echo)))
 
 
+def _restoring(function: Any) -> Any:
+    """Give a command the options of whatever restores."""
+    seconds = click.FloatRange(0, min_open=True)
+    options = (
+        click.option(
+            "--password-file", type=click.Path(path_type=Path), metavar="FILE",
+            help="a file, mode 0600, with the role's password",
+        ),
+        click.option(
+            "--bindir", type=click.Path(path_type=Path), metavar="DIR",
+            help="where pg_restore is; default: one that fits archive and server best",
+        ),
+        click.option("--jobs", type=click.IntRange(1), metavar="N", help="default: the cores"),
+        click.option(
+            "--accept-disk-risk", is_flag=True,
+            help="the server has the disk for another copy, which cannot be seen from here",
+        ),
+        click.option(
+            "--timeout", type=seconds, metavar="SECONDS", default=7 * 86400, show_default=True,
+            help="deadline for each step",
+        ),
+        click.option(
+            "--connect-timeout", type=seconds, metavar="SECONDS", default=10, show_default=True,
+            help="deadline for the first connection",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--bindir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="where pg_restore is; default: any that reads the archive",
-)
-def verify(folder: Path, bindir: Path | None) -> None:
-    """Say whether a backup is whole, and the one that its manifest describes; no server is asked.
+@click.argument("target", metavar="[TARGET]", required=False)
+@_restoring
+def verify(folder: Path, target: str | None, bindir: Path | None, **values: Any) -> None:
+    """Say whether a backup is whole, and the one that its manifest describes.
 
-    Exit status: 0 it is, 1 it is not, 8 that could not be found out.
+    With TARGET it is restored there into a scratch database, proven and removed; without, no
+    server is asked. Exit status: 0 it is, 1 it is not, 4 a usage error, 8 that could not be found
+    out.
     """  # fmt: skip
-    from pytest_costmgmt.engine import backup_command as command  # noqa: PLC0415
+    from pytest_costmgmt.engine import backup_command, restore_command  # noqa: PLC0415
     from pytest_costmgmt.settings import environment  # noqa: PLC0415
 
     def run() -> int:
-        return command.verify(folder, bindir=bindir, environ=environment(), echo=click.echo)
+        environ = environment()
+        if target is None:
+            return backup_command.verify(folder, bindir=bindir, environ=environ, echo=click.echo)
+        wanted = restore_command.Wanted(folder=folder, target=target, bindir=bindir, **values)
+        return restore_command.verify(wanted, environ, echo=click.echo)
 
     sys.exit(_proven(run))
+
+
+@main.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("target", metavar="TARGET")
+@click.option("--database", required=True, metavar="NAME", help="what it is to be called")
+@click.option(
+    "--replace",
+    is_flag=True,
+    help="put it in the place of the database of that name, once it is proven",
+)
+@click.option("--disconnect", is_flag=True, help="with --replace: end the sessions of others")
+@click.option("--drop-old", is_flag=True, help="with --replace: do not keep the old database")
+@click.option(
+    "--accept-lost-writes",
+    is_flag=True,
+    help="with --replace: what was written since the backup may be lost",
+)
+@click.option(
+    "--fix",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="what an administrator must run; default: fix.sql, never over another file",
+)
+@_restoring
+def restore(**values: Any) -> None:
+    """Restore a backup into a database that is created for it, and prove it.
+
+    TARGET is a URI or conninfo without a password, or service=NAME. Exit status: 0 done and proven,
+    1 the archive or what was restored is not as it must be, 4 a usage error, 8 it could not be
+    done. Unless it is 0, or 1 with what an administrator must run, nothing was changed.
+    """  # fmt: skip
+    from pytest_costmgmt.engine import restore_command as command  # noqa: PLC0415
+    from pytest_costmgmt.settings import environment  # noqa: PLC0415
+
+    wanted = command.Wanted(**values)
+    sys.exit(_proven(lambda: command.run(wanted, environment(), echo=click.echo)))
 
 
 @main.group()

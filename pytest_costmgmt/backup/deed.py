@@ -12,6 +12,7 @@ import msgspec
 
 from pytest_costmgmt.backup.model import Difference
 from pytest_costmgmt.errors import BackupFailed
+from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.sqltext import ident, literal
 from pytest_costmgmt.postgres.statements import (
     INSUFFICIENT_PRIVILEGE,
@@ -66,7 +67,7 @@ def do(connection: Connection[Any], deed: Deed) -> bool:
     if not deed.ours:
         return False
     try:
-        with connection.transaction():
+        with asking(deed.what), connection.transaction():
             run(connection, deed.statements)
     except StatementFailed as error:
         if error.sqlstate == INSUFFICIENT_PRIVILEGE:

@@ -129,19 +129,19 @@ def restore(
     login = maintenance(target, avoid=database)
     with closing(connect(login, deadline=CONNECT)) as connection:
         job, old = _examined(connection, order, told)
-        crew = Crew(
-            clients=_chosen(clients, manifest, job.powers),
-            jobs=jobs or cores(),
-            told=told,
-            stop=stop,
-            deadline=deadline,
-        )
-        archive.verify(folder, clients=crew.clients, told=told, stop=stop)
-        with site(login, derived(database, "new", run_id), told=told) as place:
-            left = build(place, connection, job, crew)
-            proof, pending, fixes = proven(place, job, crew, left)
-            kept = derived(database, "old", run_id) if old is not None else ""
-            seconds = _named(place, order, old, kept, crew)
+    crew = Crew(
+        clients=_chosen(clients, manifest, job.powers),
+        jobs=jobs or cores(),
+        told=told,
+        stop=stop,
+        deadline=deadline,
+    )
+    archive.verify(folder, clients=crew.clients, told=told, stop=stop)
+    kept = derived(database, "old", run_id) if old is not None else ""
+    with site(login, derived(database, "new", run_id), told=told) as place:
+        left = build(place, job, crew)
+        proof, pending, fixes = proven(place, job, crew, left)
+        seconds = _named(place, order, old, kept, crew)
     fixes = tuple(_renamed(deed, place.name, database) for deed in fixes)
     if old is not None and wishes.drop_old:
         _drop(login, kept)

@@ -66,17 +66,17 @@ def roundtrip(
             raise Refused("the restore into a scratch database", refusals)
         room = disk.require(connection, manifest, accepted=accept_disk_risk)
         told(Progress(stage="disk", about=room))
-        crew = Crew(
-            clients=clients
-            if isinstance(clients, Clients)
-            else clients(manifest.server_number, rights.server_number),
-            jobs=jobs or cores(),
-            told=told,
-            stop=stop,
-            deadline=deadline,
-        )
-        archive.verify(folder, clients=crew.clients, told=told, stop=stop)
-        with site(login, name, told=told) as place:
-            left = build(place, connection, job, crew)
-            proof, pending, fixes = proven(place, job, crew, left)
+    crew = Crew(
+        clients=clients
+        if isinstance(clients, Clients)
+        else clients(manifest.server_number, rights.server_number),
+        jobs=jobs or cores(),
+        told=told,
+        stop=stop,
+        deadline=deadline,
+    )
+    archive.verify(folder, clients=crew.clients, told=told, stop=stop)
+    with site(login, name, told=told) as place:
+        left = build(place, job, crew)
+        proof, pending, fixes = proven(place, job, crew, left)
     return Roundtrip(proof=proof, pending=pending, fixes=fixes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,12 @@ from pytest_costmgmt.backup.model import ARCHIVE, Difference, Extension, Manifes
 from pytest_costmgmt.backup.occupied import Powers
 from pytest_costmgmt.backup.progress import Progress, Told
 from pytest_costmgmt.backup.restore_database import missing_tablespaces, settlements
+from pytest_costmgmt.backup.scratch import CONNECT
 from pytest_costmgmt.backup.site import Site
 from pytest_costmgmt.errors import BackupFailed, CostMgmtError
 from pytest_costmgmt.postgres.clients import ClientFailed, Clients
 from pytest_costmgmt.postgres.command import Stop
+from pytest_costmgmt.postgres.connect import connect
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -109,16 +112,19 @@ def _not_ours(job: Job) -> list[str]:
     return said
 
 
-def build(site: Site, connection: Connection[Any], job: Job, crew: Crew) -> tuple[Deed, ...]:
+def build(site: Site, job: Job, crew: Crew) -> tuple[Deed, ...]:
     """Make the database as it was; return the deeds that the login may not do."""
-    left = _make_roles(site, connection, job)
-    crew.told(Progress(stage="creating", about=site.name))
     owner = job.manifest.database.owner
-    site.create(connection, job.manifest.database, owner=owner)
+    with closing(connect(site.login, deadline=CONNECT)) as connection:
+        left = _make_roles(site, connection, job)
+        crew.told(Progress(stage="creating", about=site.name))
+        site.create(connection, job.manifest.database, owner=owner)
     unmade = extensions.forbidden(job.manifest, job.extensions)
     _load(site, job, crew, unmade)
-    site.give_back(connection)
-    left += list(do_all(connection, settlements(connection, job.manifest, site.name)))
+    # Another connection: one that was silent for hours may be one that is gone.
+    with closing(connect(site.login, deadline=CONNECT)) as connection:
+        site.give_back(connection)
+        left += list(do_all(connection, settlements(connection, job.manifest, site.name)))
     return (*left, *(extensions.deed(each, site.name) for each in unmade))
 
 

@@ -17,6 +17,7 @@ import pytest
 from pytest_costmgmt.backup import occupied, scratch, swap
 from pytest_costmgmt.backup.swap import NotSwapped, Plan
 from pytest_costmgmt.errors import BackupFailed, ConnectFailed
+from pytest_costmgmt.postgres import statements
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.programs import Programs
 from pytest_costmgmt.postgres.sqltext import ident, literal
@@ -178,12 +179,12 @@ def test_what_hangs_on_the_old_one_stops_it(bed: RestoreBed, what: str) -> None:
         f"CREATE SUBSCRIPTION {ident(name)} CONNECTION 'dbname=none' PUBLICATION p"
         " WITH (connect = false, slot_name = 'theirs')"
     )
-    statements = {
+    done_to_it = {
         "prepared": ["BEGIN", "SELECT 1", f"PREPARE TRANSACTION {literal(name)}"],
         "slot": [f"SELECT pg_create_logical_replication_slot('s_{bed.tag}', 'pgoutput')"],
         "subscription": [subscribe],
     }
-    bed.run(*statements[what], on=bed.name)
+    bed.run(*done_to_it[what], on=bed.name)
     said = refused(bed, plan)
     assert (f"s_{bed.tag}" if what == "slot" else name) in said
     assert bed.marks() == AS_BEFORE
@@ -264,12 +265,12 @@ def test_a_commit_whose_answer_is_lost_is_found_out(
 ) -> None:
     """If the session breaks after the commit, the swap is known to have happened."""
     plan = bed.plan()
-    real = swap.run
+    real = statements.run
 
-    def run(connection: Any, statements: Any) -> None:
-        real(connection, statements)
-        if [each.sql for each in statements] == ["COMMIT"]:
-            raise swap.StatementFailed("COMMIT", "the connection was lost", sqlstate=None)
+    def run(connection: Any, wanted: Any) -> None:
+        real(connection, wanted)
+        if [each.sql for each in wanted] == ["COMMIT"]:
+            raise statements.StatementFailed("COMMIT", "the connection was lost", sqlstate=None)
 
     monkeypatch.setattr(swap, "run", run)
     done(bed, plan)
@@ -312,13 +313,13 @@ def test_a_killed_server_has_done_all_or_nothing(
         bed.run("CHECKPOINT")
         crash = crasher(bed)
         if committed:
-            real = swap.run
+            real = statements.run
 
-            def run(connection: Any, statements: Any) -> None:
-                real(connection, statements)
-                if [each.sql for each in statements] == ["COMMIT"]:
+            def run(connection: Any, wanted: Any) -> None:
+                real(connection, wanted)
+                if [each.sql for each in wanted] == ["COMMIT"]:
                     crash()
-                    real(connection, statements)
+                    real(connection, wanted)
 
             monkeypatch.setattr(swap, "run", run)
             done(bed, plan)
