@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from pytest_costmgmt.engine.check import MUST, READ_ONLY, SHOULD, check
+from typing import TYPE_CHECKING
+
+from pytest_costmgmt.engine.check import MUST, READ_ONLY, SCRATCH, SHOULD, check
 from pytest_costmgmt.engine.evidence import require
 from pytest_costmgmt.facts.hazards import HazardFacts
-from pytest_costmgmt.judge import hazards
+from pytest_costmgmt.judge import backup, hazards
+
+if TYPE_CHECKING:  # heavy, and only profile full acts
+    from pytest_costmgmt.backup.rehearsal import Rehearse
 
 # Before an install there is nothing to lose.
 LATER = ("smoke", "full", "release-gate")
@@ -58,3 +63,78 @@ def test_whole(costmgmt_hazards: HazardFacts) -> None:
 def test_inside(costmgmt_hazards: HazardFacts) -> None:
     """All of the application's data SHOULD be inside what a backup holds."""
     require(hazards.inside(costmgmt_hazards))
+
+
+@check(
+    id="CM-BKP-004",
+    level=MUST,
+    effect=SCRATCH,
+    since="1.0",
+    rationale="A backup that nobody ever made is a plan. One that pg_dump left half done looks like"
+    " one: only its manifest says whether it is whole.",
+    reference="costmgmt backup; PostgreSQL's documentation, pg_dump",
+    after=("CM-CON-003", "CM-CON-010", "CM-BKP-001"),
+)
+def test_made(costmgmt_rehearsal: Rehearse) -> None:
+    """A backup of the database MUST succeed and be whole."""
+    require(backup.made(costmgmt_rehearsal.result()))
+
+
+@check(
+    id="CM-BKP-005",
+    level=MUST,
+    effect=SCRATCH,
+    since="1.0",
+    rationale="psql restores half a dump and exits 0: a damaged backup must be refused before a"
+    " database is replaced by it.",
+    reference="costmgmt verify; psql's exit status without ON_ERROR_STOP",
+    after=("CM-BKP-004",),
+)
+def test_refused(costmgmt_rehearsal: Rehearse) -> None:
+    """A damaged archive MUST be refused."""
+    require(backup.refused(costmgmt_rehearsal.result()))
+
+
+@check(
+    id="CM-BKP-006",
+    level=MUST,
+    effect=SCRATCH,
+    since="1.0",
+    rationale="Whether a dump can be restored shows only when it is restored: extensions, owners"
+    " and functions stop it on the day when it is needed.",
+    reference="costmgmt restore; PostgreSQL's documentation, pg_restore --exit-on-error",
+    after=("CM-BKP-004",),
+)
+def test_restored(costmgmt_rehearsal: Rehearse) -> None:
+    """The backup MUST be restored into a scratch database without any error."""
+    require(backup.restored(costmgmt_rehearsal.result()))
+
+
+@check(
+    id="CM-BKP-007",
+    level=MUST,
+    effect=SCRATCH,
+    since="1.0",
+    rationale="A restore that reports no error can still lack rows, sequences, owners, privileges"
+    " or settings; counting rows finds few of these.",
+    reference="costmgmt restore: schema, rows, sequences, large objects, owners, privileges,"
+    " settings and roles are compared",
+    after=("CM-BKP-006",),
+)
+def test_equal(costmgmt_rehearsal: Rehearse) -> None:
+    """What was restored MUST equal what was backed up, in everything that a proof compares."""
+    require(backup.equal(costmgmt_rehearsal.result()))
+
+
+@check(
+    id="CM-BKP-008",
+    level=MUST,
+    effect=SCRATCH,
+    since="1.0",
+    rationale="A copy that stays behind holds every row a second time, under nobody's eyes.",
+    reference="effect scratch: what carries the run's id is removed",
+    after=("CM-BKP-004",),
+)
+def test_removed(costmgmt_rehearsal: Rehearse) -> None:
+    """Nothing of the restore MUST stay behind on the server."""
+    require(backup.removed(costmgmt_rehearsal.result()))

@@ -131,6 +131,12 @@ OPTIONS: tuple[Option, ...] = (
         kind="int",
         metavar="N",
     ),
+    Option(
+        "accept-disk-risk",
+        "yes: restore a second copy of the database though the server cannot tell whether it has"
+        " the disk for it (profile full; default no)",
+        choices=("yes", "no"),
+    ),
     Option("postgres", "the version of the embedded server, e.g. 15 or 18", metavar="VERSION"),
     Option("bindir", "the folder of the embedded server's programs", kind="path", metavar="DIR"),
     Option("cache", "the folder for cached server files", kind="path", metavar="DIR"),

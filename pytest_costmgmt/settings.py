@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     report: Path | None
     skip: dict[str, str]
     sources: dict[str, Source]
+    accept_disk_risk: bool = False
 
     def allows(self, effect: str) -> bool:
         """Say whether the operator allows what has this effect."""
@@ -189,6 +190,7 @@ def _settled(
         migrate_timeout=values["migrate-timeout"] or 1800.0,
         connect_timeout=values["connect-timeout"] or 10.0,
         keep=values["keep"] or "never",
+        accept_disk_risk=values["accept-disk-risk"] == "yes",
         skip=_skips(values["skip"] or []),
         sources=sources,
         **plain,

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
@@ -109,7 +110,17 @@ class Preparation:
             migrate_timeout=settings.migrate_timeout,
             connect_timeout=settings.connect_timeout,
             example=example,
+            cache=str(self._cache()),
+            accept_disk_risk=settings.accept_disk_risk,
         )
+
+    def _cache(self) -> Path | str:
+        """Return where a wheel's programs are unpacked, if a check is to run any."""
+        if not self.settings.allows("scratch"):
+            return ""
+        from pytest_costmgmt.servers.embedded import cache_folder  # noqa: PLC0415 - profile full
+
+        return cache_folder(self.settings, environment())
 
     def _context(self, server: Server) -> Context:
         settings = self.settings

@@ -17,12 +17,15 @@ WORKER_KEY = "costmgmt"
 
 
 class Means(msgspec.Struct, frozen=True, kw_only=True):
-    """What an acting check needs beyond the server: how to run the application's command."""
+    """What an acting check needs beyond the server: programs to run, and what was accepted."""
 
     manage: tuple[str, ...] = ()
     migrate_timeout: float = 1800.0
     connect_timeout: float = 10.0
     example: bool = False
+    cache: str = ""
+    "The folder of programs that a wheel brought."
+    accept_disk_risk: bool = False
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ would take their place.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -23,11 +24,13 @@ from pytest_costmgmt.facts.usability import UsabilityFacts
 from pytest_costmgmt.requirements.model import Requirements
 
 if TYPE_CHECKING:
+    from pytest_costmgmt.backup.rehearsal import Rehearse
     from pytest_costmgmt.initialize.again import Reinitialize
 
 Fact = TypeVar("Fact")
 
 _AGAIN: pytest.StashKey[Reinitialize] = pytest.StashKey()
+_REHEARSAL: pytest.StashKey[Rehearse] = pytest.StashKey()
 
 
 def _known(config: pytest.Config, family: str, fact: Fact | None) -> Fact:
@@ -98,6 +101,29 @@ def costmgmt_initialization(config: pytest.Config) -> Reinitialize:
     return made
 
 
+def costmgmt_rehearsal(config: pytest.Config) -> Rehearse:
+    """A backup and its restore, acted out when first asked: one for the run."""
+    if (made := config.stash.get(_REHEARSAL, None)) is not None:
+        return made
+    from pytest_costmgmt.backup.rehearsal import Rehearse  # noqa: PLC0415 - profile full only
+    from pytest_costmgmt.postgres.clients import choose  # noqa: PLC0415
+    from pytest_costmgmt.settings import environment  # noqa: PLC0415
+
+    data = shared.of(config)
+    server = _known(config, "the server", data.server)
+    context = _known(config, "the run", data.context)
+    login = server.application if server.administrator is None else server.administrator
+    made = config.stash[_REHEARSAL] = Rehearse(
+        login.on(server.application.database),
+        choose=lambda number: choose(number, cache=Path(data.means.cache), environ=environment()),
+        run_id=context.run_id,
+        folder=server.folder,
+        accept_disk_risk=data.means.accept_disk_risk,
+        deadline=data.means.connect_timeout,
+    )
+    return made
+
+
 FACTS: Mapping[str, Callable[[pytest.Config], Any]] = {
     function.__name__: function
     for function in (
@@ -110,5 +136,6 @@ FACTS: Mapping[str, Callable[[pytest.Config], Any]] = {
         costmgmt_credential_facts,
         costmgmt_hazards,
         costmgmt_initialization,
+        costmgmt_rehearsal,
     )
 }

@@ -96,6 +96,42 @@ FAULTS = (
         fix=admin("DROP EXTENSION uninstalled"),
     ),
     Fault(
+        id="bkp-rows-that-cannot-be-read",
+        check="CM-BKP-004",
+        profile="full",
+        plant=(
+            *app("CREATE TABLE public.spare (a int)", "INSERT INTO public.spare VALUES (1)"),
+            *admin(
+                "UPDATE pg_catalog.pg_class SET relfilenode = 99999999"
+                " WHERE oid = 'public.spare'::pg_catalog.regclass"
+            ),
+        ),
+        fix=admin("DROP TABLE public.spare"),
+    ),
+    Fault(
+        id="bkp-rows-that-break-their-constraint",
+        check="CM-BKP-006",
+        profile="full",
+        plant=app(
+            "CREATE FUNCTION public.fits(int) RETURNS bool IMMUTABLE LANGUAGE sql AS 'SELECT true'",
+            "CREATE TABLE public.spare (a int CHECK (public.fits(a)))",
+            "INSERT INTO public.spare VALUES (1)",
+            "CREATE OR REPLACE FUNCTION public.fits(int) RETURNS bool IMMUTABLE LANGUAGE sql"
+            " AS 'SELECT false'",
+        ),
+        fix=app("DELETE FROM public.spare"),
+    ),
+    Fault(
+        id="bkp-stale-view",
+        check="CM-BKP-007",
+        profile="full",
+        plant=app(
+            "CREATE TABLE public.spare (a int)",
+            'CREATE MATERIALIZED VIEW public."Of späre" AS SELECT a FROM public.spare',
+            "INSERT INTO public.spare VALUES (1)",
+        ),
+    ),
+    Fault(
         id="bkp-unlogged-table",
         check="CM-BKP-003",
         plant=app("CREATE UNLOGGED TABLE public.spare (a int)"),
