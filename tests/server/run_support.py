@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +102,7 @@ class Running:
         self.report = place.folder / f"report-{self.mark}"
         self.out, self.err = (place.folder / f"{name}-{self.mark}" for name in ("out", "err"))
         self.seen: dict[int, str] = {}
+        self.strangers: set[int] = set()
         self.folders: set[Path] = set()
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
@@ -151,15 +152,22 @@ class Running:
         return self.process.poll() is not None
 
     def note(self) -> Running:
-        """Remember its processes, their children and its server's folder."""
-        waiting = _marked(self.mark)
-        parents = _parents()
-        while waiting:
-            pid = waiting.pop()
-            if pid not in self.seen and (start := start_of(pid)):
+        """Remember its processes, their children and its server's folder.
+
+        Asked many times: who was seen to be a stranger is not looked at again.
+        """
+        pids = set(_pids())
+        self.strangers &= pids
+        fresh = {pid: _parent(pid) for pid in pids - self.strangers - self.seen.keys()}
+        ours = _marked(self.mark, fresh)
+        # A child of ours may have been given an environment without the mark.
+        for known in (*self.seen, *ours):
+            ours |= _descendants(known, fresh)
+        self.strangers |= fresh.keys() - ours
+        for pid in ours:
+            if start := start_of(pid):
                 self.seen[pid] = start
                 self.folders |= _run_folders(pid)
-                waiting += [child for child, parent in parents.items() if parent == pid]
         return self
 
     def command(self, pid: int) -> bytes:
@@ -168,21 +176,17 @@ class Running:
 
     def below(self, pid: int) -> list[int]:
         """Return the processes that descend from ``pid``."""
-        parents, found = _parents(), [pid]
-        for each in found:
-            found += [child for child, parent in parents.items() if parent == each]
-        return found[1:]
+        return [*_descendants(pid, {each: _parent(each) for each in _pids()})]
 
     def workers(self) -> list[int]:
         """Return the processes of xdist's workers."""
-        return [pid for pid in _marked(self.mark) if b"exec(eval(sys.stdin" in self.command(pid)]
+        found = _marked(self.mark, _pids())
+        return [pid for pid in found if b"exec(eval(sys.stdin" in self.command(pid)]
 
     def left(self) -> list[str]:
         """Return what is still there of it: processes, run folders, files in TMPDIR."""
-        alike = {pid for pid, start in self.seen.items() if alive(pid, start)}
-        names = [
-            f"process {pid}: {_read(pid, 'cmdline')!r}" for pid in alike | {*_marked(self.mark)}
-        ]
+        alike = [pid for pid, start in self.note().seen.items() if alive(pid, start)]
+        names = [f"process {pid}: {_read(pid, 'cmdline')!r}" for pid in alike]
         names += [str(path) for path in self.folders if path.exists()]
         return names + self.place.litter()
 
@@ -203,7 +207,7 @@ class Running:
 
     def remove(self) -> None:
         """End what the test did not."""
-        for pid in _marked(self.mark):
+        for pid in _marked(self.mark, _pids()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
@@ -305,15 +309,22 @@ def _pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208 - polled
 
 
-def _marked(mark: str) -> list[int]:
+def _marked(mark: str, pids: Iterable[int]) -> set[int]:
     wanted = f"{MARK}={mark}".encode()
-    found = [pid for pid in _pids() if wanted in _read(pid, "environ").split(b"\0")]
-    return [pid for pid in found if start_of(pid)]
+    found = [pid for pid in pids if wanted in _read(pid, "environ").split(b"\0")]
+    return {pid for pid in found if start_of(pid)}
 
 
-def _parents() -> dict[int, int]:
-    fields = {pid: _read(pid, "stat").rpartition(b")")[2].split() for pid in _pids()}
-    return {pid: int(words[1]) for pid, words in fields.items() if len(words) > 1}
+def _parent(pid: int) -> int:
+    words = _read(pid, "stat").rpartition(b")")[2].split()
+    return int(words[1]) if len(words) > 1 else 0
+
+
+def _descendants(pid: int, parents: Mapping[int, int]) -> set[int]:
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return {*found[1:]}
 
 
 def _run_folders(pid: int) -> set[Path]:
