@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import socket
+import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
+import pytest
 
+from pytest_costmgmt.postgres import programs_serve as serving
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.programs import Programs
 from pytest_costmgmt.servers import Server, embedded
 from tests.faults.harness import Bed, outcomes
 from tests.faults.model import Fault
+
+HEALTHY = Fault(id="none", check="")
 
 
 class Beds:
@@ -23,51 +31,70 @@ class Beds:
 
     def __init__(self, data: Path, server: Server, programs: Programs, folder: Path) -> None:
         self.data, self.server, self.programs, self.folder = data, server, programs, folder
-        self._baselines: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._baselines: dict[tuple[object, ...], dict[str, Any]] = {}
 
     @contextmanager
-    def copy(
-        self, folder: Path, conf: Sequence[str] = (), hba: Sequence[str] = ()
-    ) -> Iterator[Bed]:
-        """Start a copy of the healthy server; it is gone afterwards."""
-        administrator = self.server.administrator
-        assert administrator is not None
-        with self._started(self.data, administrator, folder, conf, hba) as bed:
-            yield bed
+    def copy(self, folder: Path, fault: Fault = HEALTHY) -> Iterator[Bed]:
+        """Start a copy of the healthy server under the fault's files; it is gone afterwards."""
+        assert self.server.administrator is not None
+        if fault.network:
+            self._certify()
+        with self._started(self.data, self.server.administrator, folder, fault, fault.conf) as bed:
+            for sql in fault.given:
+                bed.execute(sql)
+            if not fault.elsewhere:
+                yield bed
+                return
+            folder = folder / "elsewhere"
+            folder.mkdir()
+            data = self._other_identity()
+            with self._started(data, self.server.administrator, folder, HEALTHY, ()) as other:
+                bed.elsewhere = other
+                yield bed
 
     @contextmanager
-    def restarted(self, bed: Bed, hba: Sequence[str]) -> Iterator[Bed]:
-        """Restart a bed's server, without the lines that were planted in its pg_hba.conf."""
+    def restarted(self, bed: Bed, fault: Fault) -> Iterator[Bed]:
+        """Restart a bed's server, without the lines that were planted in its pg_hba.conf.
+
+        What was planted in postgresql.conf stays where the report's fix, which is then in
+        postgresql.auto.conf, must overrule it.
+        """
         bed.instance.stop(keep=True)
         kept = bed.instance.data
         lines = (kept / "pg_hba.conf").read_text().splitlines()
-        (kept / "pg_hba.conf").write_text("".join(f"{x}\n" for x in lines if x not in hba))
+        (kept / "pg_hba.conf").write_text("".join(f"{x}\n" for x in lines if x not in fault.hba))
+        altered = (kept / "postgresql.auto.conf").read_text().splitlines()
+        conf = (*fault.conf, *altered) if fault.fix == "report" else ()
         try:
-            with self._started(kept, bed.instance.superuser, bed.folder, (), ()) as again:
+            unharmed = replace(fault, hba=())
+            with self._started(kept, bed.instance.superuser, bed.folder, unharmed, conf) as again:
                 yield again
         finally:
             remove(bed.instance)
 
     @contextmanager
     def _started(
-        self,
-        data: Path,
-        administrator: Login,
-        folder: Path,
-        conf: Sequence[str],
-        hba: Sequence[str],
+        self, data: Path, administrator: Login, folder: Path, fault: Fault, conf: Sequence[str]
     ) -> Iterator[Bed]:
-        instance = embedded.start(
-            run_id=f"fault-{secrets.token_hex(4)}",
-            programs=self.programs,
-            template=data,
-            superuser_password=administrator.password,
-            conf=conf,
-            hba_first=hba,
-        )
+        port = str(_free_port()) if fault.network else serving.PORT
+        network = (f"port = {port}", "listen_addresses = '127.0.0.1'", "ssl = on")
+        # The socket's name holds the port: the first login must know it too.
+        with mock.patch.object(serving, "PORT", port):
+            instance = embedded.start(
+                run_id=f"fault-{secrets.token_hex(4)}",
+                programs=self.programs,
+                template=data,
+                superuser_password=administrator.password,
+                conf=(*(network if fault.network else ()), *conf),
+                hba_first=fault.hba,
+            )
+        superuser = instance.superuser
+        if fault.network:
+            where = {"host": "127.0.0.1", "port": port}
+            superuser = msgspec.structs.replace(superuser, where=where)
         try:
             yield Bed(
-                server=self._moved(instance.superuser),
+                server=self._moved(superuser),
                 programs=self.programs.bindir,
                 folder=folder,
                 instance=instance,
@@ -91,17 +118,63 @@ class Beds:
         )
 
     def baseline(self, fault: Fault) -> dict[str, Any]:
-        """Return the report of an unharmed copy under the same options, made once."""
-        key = (fault.profile, fault.as_admin, fault.requirements, fault.options, *fault.environ)
+        """Return the report of an unharmed copy under the same circumstances, made once."""
+        key = fault.circumstances
         if key not in self._baselines:
             place = self.folder / f"baseline-{len(self._baselines)}"
             place.mkdir()
-            with self.copy(place) as bed:
+            with self.copy(place, replace(fault, conf=(), hba=(), elsewhere=False)) as bed:
                 self._baselines[key] = bed.check(fault)
                 assert "blocked" not in outcomes(self._baselines[key]).values(), self._baselines[
                     key
                 ]["said"]
         return self._baselines[key]
+
+    def _certify(self) -> None:
+        """Give the copies a certificate; skip where these programs have no TLS."""
+        key, certificate = self.data / "server.key", self.data / "server.crt"
+        if certificate.exists():
+            return
+        library = subprocess.run(
+            [self.programs.bindir / "postgres", "-C", "ssl_library", "-D", self.data],
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        if not library.stdout.strip():
+            pytest.skip("these programs were built without TLS")
+        if shutil.which("openssl") is None:
+            pytest.skip("no openssl to make a certificate")
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+             "/CN=localhost", "-keyout", str(key), "-out", str(certificate)],
+            check=True, capture_output=True, timeout=60,
+        )  # fmt: skip
+        key.chmod(0o600)
+        self.programs.user.own(key, certificate)
+
+    def _other_identity(self) -> Path:
+        """Return the healthy data as another server's: with a system identifier of its own."""
+        other = self.data.with_name("elsewhere")
+        if other.exists():
+            return other
+        shutil.copytree(self.data, other, symlinks=True)
+        user = self.programs.user
+        user.own(other, *other.rglob("*"))
+        with (other / "global" / "pg_control").open("r+b") as control:
+            control.write(secrets.token_bytes(7) + b"\x01")  # its first field
+        account: dict[str, Any] = {}
+        if user.switch:
+            account = {"user": user.uid, "group": user.gid, "extra_groups": ()}
+        subprocess.run(
+            [self.programs.bindir / "pg_resetwal", "-f", "-D", other],
+            cwd="/", check=True, capture_output=True, timeout=60, **account,
+        )  # fmt: skip
+        return other
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def remove(instance: embedded.Instance) -> None:

@@ -1,6 +1,6 @@
 """Planted faults of the group connection.
 
-TLS, standbys, other servers and strangers on the port need files or servers of their own:
+Standbys and strangers on the port are no copies of the healthy server:
 tests/server/test_access_logins.py and test_connect_strangers.py plant them.
 """
 
@@ -114,5 +114,38 @@ FAULTS = (
         plant=admin("GRANT CONNECT ON DATABASE {database} TO {hive_role}"),
         also=("CM-ROL-009",),
         why_also="the privilege is there, and the login uses it",
+    ),
+    Fault(
+        id="con-server-without-tls",
+        check="CM-CON-008",
+        conf=("ssl = off",),
+        network=True,
+    ),
+    Fault(
+        id="con-tls-turned-away-in-favour-of-plain-text",
+        check="CM-CON-008",
+        hba=("hostssl all koku all reject",),
+        fix=(),
+        network=True,
+    ),
+    Fault(
+        id="con-tls-not-asked-for",
+        check="CM-CON-008",
+        plant_environ={"PGSSLMODE": "disable"},
+        fix=(),
+        network=True,
+    ),
+    Fault(
+        id="con-administrator-of-another-server",
+        check="CM-CON-010",
+        elsewhere=True,
+        fix=(),
+    ),
+    Fault(
+        id="con-identity-that-may-not-be-seen",
+        check="CM-CON-010",
+        plant=(Sql(statements=("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",)),),
+        expected="unverifiable",
+        fix=(Sql(statements=("GRANT EXECUTE ON FUNCTION pg_control_system() TO PUBLIC",)),),
     ),
 )

@@ -1,8 +1,4 @@
-"""Faults of the server as a whole: encoding, clock, collations, limits, settings, triggers.
-
-The version floor and end of life, and the clocks' skew, are no state of a database: they are
-planted into facts in tests/unit/test_judge_server.py.
-"""
+"""Faults of the server as a whole: version, clock, collations, limits, settings, triggers."""
 
 from __future__ import annotations
 
@@ -25,7 +21,67 @@ def _trigger(body: str) -> tuple[Sql, ...]:
     return _sql(_FORBID[0].replace("{body}", f"BEGIN {body}; END"), _FORBID[1])
 
 
+def _version(number: int, told: str) -> str:
+    """Return what makes the server tell another version, after VERSION_IS_TOLD."""
+    return (
+        "CREATE OR REPLACE FUNCTION pg_catalog.current_setting(name text) RETURNS text"
+        " LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$ SELECT CASE name"
+        f" WHEN 'server_version_num' THEN '{number}' WHEN 'server_version' THEN '{told}'"
+        " ELSE pg_catalog.true_setting(name) END $$"
+    )
+
+
+# A server of another version cannot be had from a copy, but one that says so. The healthy one is
+# of a version that never reaches its end: this test must not either.
+NEW = _version(990001, "99.1")
+VERSION_IS_TOLD = _sql(
+    "ALTER FUNCTION pg_catalog.current_setting(text) RENAME TO true_setting", NEW
+)
+
+
+def _clock(seconds: int) -> tuple[Sql, ...]:
+    """Return what sets the server's clock, as its sessions read it."""
+    return _sql(
+        "ALTER FUNCTION pg_catalog.clock_timestamp() RENAME TO true_clock",
+        "CREATE FUNCTION pg_catalog.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE"
+        f" AS $$ SELECT pg_catalog.true_clock() + make_interval(secs => {seconds}) $$",
+    )
+
+
+CLOCK_IS_SET = _sql(
+    "DROP FUNCTION pg_catalog.clock_timestamp()",
+    "ALTER FUNCTION pg_catalog.true_clock() RENAME TO clock_timestamp",
+)
+
 FAULTS = [
+    Fault(
+        id="srv-older-than-the-floor",
+        check="CM-SRV-001",
+        given=VERSION_IS_TOLD,
+        plant=_sql(_version(120022, "12.22")),
+        also=("CM-SRV-002",),
+        why_also="12 has reached its end of life too",
+        fix=_sql(NEW),
+    ),
+    Fault(
+        id="srv-past-its-end-of-life",
+        check="CM-SRV-002",
+        given=VERSION_IS_TOLD,
+        plant=_sql(_version(130023, "13.23")),
+        fix=_sql(NEW),
+    ),
+    Fault(
+        id="srv-clock-behind",
+        check="CM-SRV-005",
+        plant=_clock(-60),
+        fix=CLOCK_IS_SET,
+    ),
+    Fault(
+        id="srv-clock-of-another-time-zone",
+        check="CM-SRV-005",
+        plant=_clock(3600),
+        fix=CLOCK_IS_SET,
+    ),
     Fault(
         id="srv-encoding-sql-ascii",
         check="CM-SRV-003",

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from pytest_costmgmt.judge.sqltext import ident
 from pytest_costmgmt.postgres.login import Login, pack
 from pytest_costmgmt.servers import Server, embedded
-from tests.faults.model import Fault, Sql
+from tests.faults.model import Fault, Sql, Who
+
+PARENT = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[2:]))"
+"Starts what follows its own first argument, which everybody can read meanwhile."
 
 
 def plain(login: Login) -> dict[str, Any]:
@@ -34,8 +38,12 @@ class Bed:
     folder: Path
     instance: embedded.Instance
     environ: dict[str, str] = field(default_factory=dict)
+    passwords: dict[Who, str] = field(default_factory=dict)
+    "Those that are not the healthy server's."
+    elsewhere: Bed | None = None
+    "Where the administrator's login of a harmed run leads, if not here."
 
-    def login(self, who: str) -> Login:
+    def login(self, who: Who) -> Login:
         """Return the login of admin, app or hive."""
         logins = {
             "app": self.server.application,
@@ -46,7 +54,7 @@ class Bed:
         assert login is not None, who
         return login
 
-    def dsn(self, who: str, database: str = "", *, secret: bool = False) -> str:
+    def dsn(self, who: Who, database: str = "", *, secret: bool = False) -> str:
         """Return a conninfo, without a password unless a test itself connects."""
         login = self.login(who)
         given = {**login.where, "user": login.role, "dbname": database or login.database}
@@ -54,20 +62,20 @@ class Bed:
             given["password"] = self.password(who)
         return psycopg.conninfo.make_conninfo("", **given)
 
-    def password(self, who: str) -> str:
+    def password(self, who: Who) -> str:
         """Return a password, as a test must."""
-        return str(plain(self.login(who))["password"])
+        return self.passwords.get(who) or str(plain(self.login(who))["password"])
 
-    def password_file(self, who: str) -> Path:
+    def password_file(self, who: Who) -> Path:
         """Return a 0600 file that holds the password."""
         path = self.folder / f"{who}.password"
-        path.write_text(self.password(who))
+        path.write_text(f"{self.password(who)}\n")
         path.chmod(0o600)
         return path
 
-    def execute(self, sql: Sql) -> None:
+    def execute(self, planted: Sql) -> None:
         """Run a fault's statements, one at a time, in autocommit."""
-        database = sql.database.format(hive_database="hive") or self.server.application.database
+        database = planted.database.format(hive_database="hive") or self.server.application.database
         names = {
             "role": ident(self.server.application.role),
             "database": ident(self.server.application.database),
@@ -75,15 +83,78 @@ class Bed:
             "hive_database": ident("hive"),
         }
         with psycopg.connect(
-            self.dsn(sql.who, database, secret=True), autocommit=True
+            self.dsn(planted.who, database, secret=True), autocommit=True
         ) as connection:
-            for statement in sql.statements:
+            for statement in planted.statements:
                 connection.execute(statement.format(**names).encode())
 
-    def check(self, fault: Fault | None = None, *extra: str) -> dict[str, Any]:
-        """Run the suite as a customer would; return its report.json."""
-        profile = fault.profile if fault else "smoke"
+    def plant(self, fault: Fault) -> None:
+        """Break what the fault breaks in the running server, and make its files."""
+        for planted in fault.plant:
+            self.execute(planted)
+        self._change_passwords(fault.passwords)
+        for name, text in fault.open_files.items():
+            path = self.folder / name
+            path.write_text(text.format(**self._words()))
+            path.chmod(0o644)
+
+    def heal(self, fault: Fault, report: dict[str, Any]) -> None:
+        """Apply the fix: the report's where it must do, else the fault's own."""
+        if fault.fix == "report":
+            self._run_fix_sql()
+        elif fault.fix == "shell":
+            self._run_shell(fault, report)
+        else:
+            for fix in fault.fix:
+                self.execute(fix)
+        before = {who: str(plain(self.login(who))["password"]) for who in self.passwords}
+        self._change_passwords(before)
+        self.passwords.clear()
+
+    def _change_passwords(self, passwords: dict[Who, str]) -> None:
+        with psycopg.connect(self.dsn("admin", secret=True), autocommit=True) as connection:
+            for who, password in passwords.items():
+                role = sql.Identifier(self.login(who).role)
+                statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+                connection.execute(statement.format(role, sql.Literal(password)))
+        self.passwords.update(passwords)
+
+    def _words(self) -> dict[str, str]:
+        return {
+            "folder": str(self.folder),
+            "app_password": self.password("app"),
+            "hive_password": self.password("hive"),
+        }
+
+    def check(
+        self, fault: Fault | None = None, *extra: str, harmed: bool = False
+    ) -> dict[str, Any]:
+        """Run the suite as a customer would; return its report.json.
+
+        A ``harmed`` run is given what the fault plants into the run itself.
+        """
         report = self.folder / "report"
+        environ = {**os.environ, **self.environ, **(fault.environ if fault else {})}
+        if fault is not None and harmed:
+            words = self._words()
+            extra += tuple(option.format(**words) for option in fault.plant_options)
+            environ |= {name: text.format(**words) for name, text in fault.plant_environ.items()}
+        command = [*self._command(fault, report, harmed=harmed), *map(_short, extra)]
+        if fault is not None and harmed and fault.started_by:
+            shown = fault.started_by.format(**self._words())
+            command = [sys.executable, "-I", "-S", "-c", PARENT, shown, *command]
+        done = subprocess.run(
+            command, env=environ, capture_output=True, text=True, timeout=120, cwd=self.folder,
+            check=False,
+        )  # fmt: skip
+        written = report / "report.json"
+        assert written.exists(), done.stdout + done.stderr
+        whole: dict[str, Any] = json.loads(written.read_text())
+        whole["exit"], whole["said"] = done.returncode, done.stdout + done.stderr
+        return whole
+
+    def _command(self, fault: Fault | None, report: Path, *, harmed: bool) -> list[str]:
+        profile = fault.profile if fault else "smoke"
         command = [
             sys.executable, "-m", "pytest_costmgmt.cli", "check", "-q",
             "--dsn", self.dsn("app"),
@@ -97,26 +168,14 @@ class Bed:
         if "--requirements" not in given:
             command += ["--requirements", fault.requirements if fault else "koku-hive"]
         if fault is None or fault.as_admin:
-            command += ["--admin-dsn", self.dsn("admin")]
-            command += ["--admin-password-file", str(self.password_file("admin"))]
+            there = self.elsewhere if harmed and self.elsewhere is not None else self
+            command += ["--admin-dsn", there.dsn("admin")]
+            command += ["--admin-password-file", str(there.password_file("admin"))]
         if fault is None or fault.requirements == "koku-hive":
             command += ["--hive-password-file", str(self.password_file("hive"))]
-        command += [
-            option.replace("--costmgmt-", "--") for option in (fault.options if fault else ())
-        ]
-        command += list(extra)
-        environ = {**os.environ, **self.environ, **(fault.environ if fault else {})}
-        done = subprocess.run(
-            command, env=environ, capture_output=True, text=True, timeout=120, cwd=self.folder,
-            check=False,
-        )  # fmt: skip
-        written = report / "report.json"
-        assert written.exists(), done.stdout + done.stderr
-        whole: dict[str, Any] = json.loads(written.read_text())
-        whole["exit"], whole["said"] = done.returncode, done.stdout + done.stderr
-        return whole
+        return command + [_short(option) for option in (fault.options if fault else ())]
 
-    def apply_fixes(self) -> None:
+    def _run_fix_sql(self) -> None:
         """Run fix.sql as a database administrator would: psql, stopping at the first error."""
         fixes = self.folder / "report" / "fix.sql"
         assert fixes.exists(), "the report has no fix.sql"
@@ -124,10 +183,22 @@ class Bed:
         done = subprocess.run(
             [str(self.programs / "psql"), "-X", "-v", "ON_ERROR_STOP=1", "-f", str(fixes),
              self.dsn("admin")],
-            env={**os.environ, "PGPASSWORD": self.password("admin")},
+            env={**os.environ, "PGPASSWORD": self.password("admin")}, stdin=subprocess.DEVNULL,
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{login.role}: {done.stderr}\n{fixes.read_text()}"
+
+    def _run_shell(self, fault: Fault, report: dict[str, Any]) -> None:
+        """Run the shell commands that the report tells for the fault's check."""
+        found = next(check["findings"] for check in report["checks"] if check["id"] == fault.check)
+        fixes = [finding["fix"]["text"] for finding in found if finding["fix"]["kind"] == "shell"]
+        assert fixes, "the report tells no shell command"
+        for fix in fixes:
+            subprocess.run(["sh", "-e", "-c", fix], check=True, cwd=self.folder)
+
+
+def _short(option: str) -> str:
+    return option.replace("--costmgmt-", "--")
 
 
 def outcomes(report: dict[str, Any]) -> dict[str, str]:

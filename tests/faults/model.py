@@ -27,10 +27,18 @@ class Fault:
 
     ``check`` must come out as ``expected``; the ids in ``also`` may fail too, each for a reason
     that ``why_also`` tells; checks that depend on these are blocked; everything else must be as
-    on the healthy server. ``fix`` is "report" when the report's own fixes must end it, else the
-    statements that do (where the report can only ask a person).
-    ``conf`` is appended to postgresql.conf and ``hba`` put before pg_hba.conf's lines before the
-    server starts; ``options`` and ``environ`` are given to the run. ``files`` are not SQL faults.
+    on the healthy server. ``fix`` is "report" when the report's own SQL must end it, "shell" when
+    its shell commands must, else the statements that do (where the report can only ask a person):
+    with them the run is no longer given what was planted into it.
+
+    Planted into the server: ``plant``; ``conf``, appended to postgresql.conf, and ``hba``, put
+    before pg_hba.conf's lines, before it starts; ``passwords``, which the run is given too.
+    Planted into the run: ``plant_options``, ``plant_environ``, ``open_files`` (by name, readable
+    by everybody), ``started_by`` (an argument of the process that starts it), ``elsewhere`` (the
+    administrator's login leads to another server, a copy with an identity of its own). In these,
+    ``{folder}``, ``{app_password}`` and ``{hive_password}`` are the run's.
+
+    The healthy server's run has ``given``, ``network``, ``options`` and ``environ`` too.
     """
 
     id: str
@@ -39,12 +47,34 @@ class Fault:
     expected: Literal["failed", "error", "unverifiable", "not-supported"] = "failed"
     also: tuple[str, ...] = ()
     why_also: str = ""
-    fix: Literal["report"] | tuple[Sql, ...] = "report"
+    fix: Literal["report", "shell"] | tuple[Sql, ...] = "report"
     conf: tuple[str, ...] = ()
     hba: tuple[str, ...] = ()
+    passwords: dict[Who, str] = field(default_factory=dict)
+    plant_options: tuple[str, ...] = ()
+    plant_environ: dict[str, str] = field(default_factory=dict)
+    open_files: dict[str, str] = field(default_factory=dict)
+    started_by: str = ""
+    elsewhere: bool = False
+    given: tuple[Sql, ...] = ()
+    network: bool = False
+    "Over TCP with TLS instead of the server's socket."
     options: tuple[str, ...] = ()
     environ: dict[str, str] = field(default_factory=dict)
     profile: str = "smoke"
     as_admin: bool = True
     "Give the run the administrator's login too (--costmgmt-admin-dsn)."
     requirements: str = "koku-hive"
+
+    @property
+    def circumstances(self) -> tuple[object, ...]:
+        """What the healthy server's run depends on."""
+        return (
+            self.profile,
+            self.as_admin,
+            self.requirements,
+            self.options,
+            tuple(self.environ.items()),
+            self.given,
+            self.network,
+        )
