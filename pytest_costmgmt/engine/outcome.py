@@ -67,7 +67,9 @@ def outcome_of(judgement: Judgement | None, problem: str) -> tuple[Outcome, str]
         return "failed", "; ".join(finding.summary for finding in judgement.findings)
     if judgement.unverified:
         first = judgement.unverified[0]
-        return "unverifiable", f"{first.what}; {first.who} can verify it: {first.how}"
+        others = [each.what for each in judgement.unverified[1:]]
+        more = f" (and {len(others)} more: {'; '.join(others)})" if others else ""
+        return "unverifiable", f"{first.what}; {first.who} can verify it: {first.how}{more}"
     if judgement.not_supported:
         return "not-supported", judgement.not_supported
     if not judgement.examined:

@@ -162,3 +162,12 @@ def test_a_should_that_fails_does_not_fail_a_gate() -> None:
     assert exit_status(CONFORMANT, 1, should_failed=True) == 0
     assert exit_status(CONFORMANT, 77, should_failed=True) == 77
     assert exit_status(NON_CONFORMANT, 1, should_failed=True) == 1
+
+
+def test_unverifiable_names_everything_that_cannot_be_seen() -> None:
+    """The one line says who can see the first thing, and names the others."""
+    unseen = [Unverified(what=f"what {n}", who="an administrator", how="by asking") for n in "ab"]
+    assert outcome_of(Judgement(unverified=tuple(unseen)), "") == (
+        "unverifiable",
+        "what a; an administrator can verify it: by asking (and 1 more: what b)",
+    )

@@ -22,7 +22,7 @@ from pytest_costmgmt.engine.report.model import (
     RunFacts,
     Target,
 )
-from pytest_costmgmt.judge.finding import Finding, Fix
+from pytest_costmgmt.judge.finding import Finding, Fix, Unverified
 
 EVIL = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}"
 OUTCOMES = ("passed", "failed", "error", "blocked", "skipped", "not-supported", "unverifiable")
@@ -128,6 +128,22 @@ def test_what_a_server_says_is_text() -> None:
     for word in ("summary", "expected", "found", "fix;", "needs", "db", "said", "rationale"):
         assert f"{EVIL} {word}" in read.text, word
     assert not read.open
+
+
+@pytest.mark.parametrize("outcome", ["unverifiable", "failed"])
+def test_everything_that_cannot_be_seen_is_listed(outcome: str) -> None:
+    """Each of several things that the login may not see has its own words, escaped."""
+    unseen = tuple(
+        Unverified(what=f"{EVIL} what {n}", who=f"{EVIL} who {n}", how=f"{EVIL} how {n}")
+        for n in range(3)
+    )
+    check = msgspec.structs.replace(reported(1, outcome), unverified=unseen)
+    read = Read(page(whole(check, verdict="conformant")))
+    for n in range(3):
+        for word in ("what", "who", "how"):
+            assert read.text.count(f"{EVIL} {word} {n}") == 1
+    assert ("text found" in read.text) == (outcome == "failed")
+    assert "text said" not in read.text
 
 
 def test_it_asks_nobody_for_anything() -> None:

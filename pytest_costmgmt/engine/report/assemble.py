@@ -187,6 +187,7 @@ def _reported(check: Check, result: Result) -> ReportedCheck:
         rationale=check.rationale,
         reference=check.reference,
         findings=judged.findings if judged is not None else (),
+        unverified=judged.unverified if judged is not None else (),
     )
 
 

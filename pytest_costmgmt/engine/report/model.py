@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from pytest_costmgmt.judge.finding import Finding
+from pytest_costmgmt.judge.finding import Finding, Unverified
 
 API_VERSION: Literal["costmgmt.conformance/v1"] = "costmgmt.conformance/v1"
 
@@ -38,6 +38,8 @@ class ReportedCheck(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     rationale: str
     reference: str
     findings: tuple[Finding, ...]
+    unverified: tuple[Unverified, ...] = ()
+    "Each thing that the given login may not see, also beside findings."
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
