@@ -1,0 +1,252 @@
+"""Measure backup, restore and proof against the documented way, on one server in one run.
+
+    python bench/backup.py [--postgres 15] [--gigabytes 1.5] [--runs 2] [--tenants 50]
+
+The documented way is `pg_dump > file`, then `psql < file` into a new database: it proves nothing.
+Starts a server of its own (fsync off, as both sides have it) and needs about five times the size in
+memory or disk. Prints tables in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pytest_costmgmt.postgres.connect import connect
+from pytest_costmgmt.postgres.login import pack
+from pytest_costmgmt.postgres.sqltext import ident
+from pytest_costmgmt.servers import embedded
+from pytest_costmgmt.settings import resolve
+
+CLI = (sys.executable, "-m", "pytest_costmgmt.cli")
+
+# Sizes are for one gigabyte; {n} scales them.
+DATA = """
+SET synchronous_commit = off;
+CREATE TABLE customer (id int PRIMARY KEY, name text NOT NULL, email text UNIQUE);
+INSERT INTO customer SELECT g, 'customer ' || md5(g::text), md5(g::text) || '@example.org'
+  FROM generate_series(1, ({n} * 100000)::int) g;
+CREATE TABLE line (id bigint PRIMARY KEY, customer int NOT NULL REFERENCES customer,
+  day date NOT NULL, hours numeric(12, 4), cost numeric(33, 15));
+INSERT INTO line SELECT g, 1 + (g * 7919) % ({n} * 100000)::int,
+  DATE '2025-01-01' + (g % 365)::int, (g % 2400) / 100.0, random() * 1000
+  FROM generate_series(1, ({n} * 3500000)::bigint) g;
+CREATE INDEX line_customer_day ON line (customer, day);
+CREATE TABLE document (id int PRIMARY KEY, customer int REFERENCES customer, body jsonb);
+INSERT INTO document SELECT g, 1 + g % ({n} * 100000)::int, jsonb_build_object(
+  'id', md5(g::text), 'labels', jsonb_build_object('app', 'a' || g % 100, 'tier', 't' || g % 7),
+  'cost', g * 1.37, 'tags', jsonb_build_array(g % 13, md5((g * 3)::text)))
+  FROM generate_series(1, ({n} * 1000000)::int) g;
+CREATE INDEX document_labels ON document USING gin ((body -> 'labels'));
+CREATE TABLE report (id int PRIMARY KEY, text text);
+INSERT INTO report SELECT g, (SELECT string_agg(md5((g * 1000 + i)::text), ' ')
+  FROM generate_series(1, 300) i) FROM generate_series(1, ({n} * 20000)::int) g;
+VACUUM ANALYZE
+"""
+TENANT_TABLES = 264
+TENANT = """
+CREATE TABLE {table} (id int PRIMARY KEY, name text NOT NULL, cost numeric,
+  at timestamptz DEFAULT now());
+INSERT INTO {table} SELECT g, 'row ' || g, g * 1.5 FROM generate_series(1, 3) g
+"""
+PROOF = """
+import json, sys, time
+from pathlib import Path
+from pytest_costmgmt.backup import manifest, proof
+from pytest_costmgmt.postgres.clients import choose
+from pytest_costmgmt.postgres.login import unpack
+given = json.load(sys.stdin)
+folder = Path(given["folder"])
+told = manifest.read(folder)
+clients = choose(told.server_number, bindir=Path(given["bindir"]), cache=folder, environ={})
+began = time.perf_counter()
+seen = proof.prove(told, folder / "archive", unpack(given["login"]), clients=clients, jobs=2)
+assert seen.equal, seen.differences
+print(json.dumps({"seconds": time.perf_counter() - began, "compared": seen.compared}))
+"""
+
+
+class Bench:
+    """One server, and what is run on it."""
+
+    def __init__(self, instance: embedded.Instance, bindir: Path, folder: Path) -> None:
+        self.superuser, self.bindir, self.folder = instance.superuser, bindir, folder
+        packed = pack(instance.superuser)
+        assert packed is not None  # noqa: S101 - a login was given
+        self.environ = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("PG", "COSTMGMT_"))},
+            "PGPASSWORD": str(packed["password"]),
+        }
+
+    def dsn(self, database: str) -> str:
+        """Return a conninfo without a password."""
+        where = " ".join(f"{k}={v}" for k, v in self.superuser.where.items())
+        return f"{where} user={self.superuser.role} dbname={database}"
+
+    def sql(self, *statements: str, on: str = "postgres") -> list[tuple[object, ...]]:
+        """Run statements; return the last one's rows."""
+        with connect(self.superuser.on(on), deadline=30) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def run(self, *command: str | Path, output: Path | None = None) -> tuple[float, int]:
+        """Run a command to its end; return its seconds and its own peak memory in KiB."""
+        began, peak = time.perf_counter(), 0
+        with (output or Path(os.devnull)).open("wb") as stream, tempfile.TemporaryFile() as said:
+            process = subprocess.Popen(
+                [str(part) for part in command], env=self.environ, stdout=stream, stderr=said,
+                cwd=self.folder,
+            )  # fmt: skip
+            watcher = threading.Thread(target=process.wait)
+            watcher.start()
+            while watcher.is_alive():
+                peak = max(peak, _peak(process.pid))
+                watcher.join(0.02)
+            if process.returncode:
+                said.seek(0)
+                raise SystemExit(f"{command}: {said.read().decode()[-2000:]}")
+        return time.perf_counter() - began, peak
+
+    def documented(self) -> tuple[float, int]:
+        """Dump and restore as documented; return seconds and the dump's bytes."""
+        plain = self.folder / "plain.sql"
+        self.sql("CHECKPOINT")
+        seconds, _ = self.run(self.bindir / "pg_dump", self.dsn("koku"), output=plain)
+        self.sql("CREATE DATABASE plain")
+        seconds += self.run(self.bindir / "psql", "-q", "-f", plain, self.dsn("plain"))[0]
+        size = plain.stat().st_size
+        plain.unlink()
+        self.sql("DROP DATABASE plain WITH (FORCE)")
+        return seconds, size
+
+    def ours(self) -> tuple[float, int, int, Path]:
+        """Back up, restore and prove; return seconds, the archive's bytes, peak KiB, the folder."""
+        out = self.folder / "backup"
+        shutil.rmtree(out, ignore_errors=True)
+        self.sql("CHECKPOINT")
+        bindir = ("--bindir", self.bindir)
+        dumping, first = self.run(*CLI, "backup", self.dsn("koku"), "--out", out, *bindir)
+        restoring, second = self.run(
+            *CLI, "restore", out, self.dsn("postgres"), "--database", "ours", *bindir
+        )
+        self.sql("DROP DATABASE ours WITH (FORCE)")
+        size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+        print(f"  backup {dumping:.1f} s, restore and proof {restoring:.1f} s", file=sys.stderr)
+        return dumping + restoring, size, max(first, second), out
+
+
+def _peak(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    return next((int(x.split()[1]) for x in status.splitlines() if x.startswith("VmHWM")), 0)
+
+
+@contextmanager
+def server(version: str) -> Iterator[Bench]:
+    """Run a server of this version; yield the bench on it."""
+    given = {"postgres": version} if version else {}
+    programs = embedded.embedded_programs(resolve(given, os.environ, lambda _: None))
+    instance = embedded.start(run_id="bench", programs=programs)
+    print(f"{programs.label}, Python {platform.python_version()}, {os.cpu_count()} cores\n")
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp") as folder:
+            yield Bench(instance, programs.bindir, Path(folder))
+    finally:
+        instance.stop()
+
+
+def large(bench: Bench, gigabytes: float, runs: int) -> None:
+    """Measure a large database."""
+    bench.sql("CREATE DATABASE koku")
+    for statement in DATA.format(n=gigabytes).split(";\n"):
+        bench.sql(statement, on="koku")
+    size = bench.sql("SELECT pg_database_size('koku')")[0][0]
+    theirs, mine, peaks, reads, sums = [], [], [], [], []
+    for _ in range(runs):
+        seconds, plain = bench.documented()
+        theirs.append(seconds)
+        seconds, archive, peak, folder = bench.ours()
+        mine.append(seconds)
+        peaks.append(peak)
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        sums.append(bench.run("sha256sum", *files)[0])
+        reads.append(bench.run(*CLI, "verify", folder)[0])
+    print(f"a database of {size / 1e9:.2f} GB, medians of {runs} runs in turns\n")  # type: ignore[operator]
+    print("| what | ours | compared with | ratio |\n|---|---|---|---|")
+    _row("backup + restore + whole proof", "s", mine, "plain dump + psql", theirs)
+    print(
+        f"| archive | {archive / 1e6:.0f} MB | plain dump {plain / 1e6:.0f} MB"
+        f" | {archive / plain:.2f} |"
+    )
+    print(f"| peak memory of our own process | {max(peaks) / 1024:.0f} MB | | |")
+    _row("verify without a server", "s", reads, "sha256sum", sums)
+    bench.sql("DROP DATABASE koku WITH (FORCE)")
+
+
+def _row(what: str, unit: str, mine: list[float], other: str, theirs: list[float]) -> None:
+    ours, its = statistics.median(mine), statistics.median(theirs)
+    print(f"| {what} | {ours:.2f} {unit} | {other} {its:.2f} {unit} | {ours / its:.2f} |")
+
+
+def many(bench: Bench, tenants: int) -> None:
+    """Measure the proof of many small tables, against pg_dump -s alone."""
+    bench.sql("CREATE DATABASE koku")
+    for number in range(tenants):
+        schema = ident(f"acct{number:07}")
+        tables = "; ".join(TENANT.format(table=f"{schema}.t{i}") for i in range(TENANT_TABLES))
+        bench.sql(f"CREATE SCHEMA {schema}", tables, on="koku")
+    bench.sql("VACUUM ANALYZE", on="koku")
+    out = bench.folder / "many"
+    bindir = ("--bindir", bench.bindir)
+    bench.run(*CLI, "backup", bench.dsn("koku"), "--out", out, *bindir)
+    schema_only = bench.run(bench.bindir / "pg_dump", "-s", bench.dsn("koku"))[0]
+    told = {"folder": str(out), "bindir": str(bench.bindir),
+            "login": pack(bench.superuser.on("koku"))}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", PROOF], input=json.dumps(told), env=bench.environ,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    seen = json.loads(done.stdout)
+    print(f"\n{tenants} tenants x {TENANT_TABLES} small tables: {seen['compared']}\n")
+    print("| what | ours | compared with | ratio |\n|---|---|---|---|")
+    _row("proof", "s", [seen["seconds"]], "pg_dump -s", [schema_only])
+    print(
+        f"\nFor 1,000 tenants, extrapolated: proof {seen['seconds'] * 1000 / tenants:.0f} s,"
+        f" pg_dump -s {schema_only * 1000 / tenants:.0f} s"
+    )
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--postgres", default="")
+    parser.add_argument("--gigabytes", type=float, default=1.5)
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--tenants", type=int, default=50)
+    given = parser.parse_args()
+    with server(given.postgres) as bench:
+        if given.gigabytes:
+            large(bench, given.gigabytes, given.runs)
+        if given.tenants:
+            many(bench, given.tenants)
+
+
+if __name__ == "__main__":
+    main()
