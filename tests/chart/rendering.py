@@ -93,6 +93,15 @@ def environment(container: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _read(text: str) -> Rendered:
+    return Rendered([item for item in yaml.load_all(text, Loader=Strict) if item])
+
+
+def _against(cluster: ClusterApi) -> tuple[str, ...]:
+    told = ("--dry-run=server", "--disable-openapi-validation")
+    return (*told, "--kubeconfig", str(cluster.kubeconfig))
+
+
 class Helm:
     """One Helm, with a home of its own and no cluster but the one that is given."""
 
@@ -132,18 +141,20 @@ class Helm:
         text = self.run(
             *("template", release, str(CHART), "-n", NAMESPACE, *flags),
             *(("--is-upgrade",) if upgrade else ()),
-            *(("--dry-run=server", "--kubeconfig", str(cluster.kubeconfig)) if cluster else ()),
+            *(_against(cluster) if cluster else ()),
             values=values or {},
         )
-        objects = yaml.load_all(text, Loader=Strict)
-        return Rendered([item for item in objects if item])
+        return _read(text)
 
-    def notes(self, cluster: ClusterApi, values: Values | None = None) -> str:
-        """Return what a person reads after an install."""
+    def install(self, cluster: ClusterApi, values: Values | None = None) -> tuple[Rendered, str]:
+        """Return what an install would make, and what a person would read after it.
+
+        Helm 3's template asks a cluster for objects only, never for its APIs: an install does.
+        """
         told = self.run(
             *("install", RELEASE, str(CHART), "-n", NAMESPACE, "-o", "json"),
-            *("--dry-run=server", "--disable-openapi-validation"),
-            *("--kubeconfig", str(cluster.kubeconfig)),
+            *_against(cluster),
             values=values or {},
         )
-        return str(json.loads(told)["info"]["notes"])
+        made = json.loads(told)
+        return _read(made.get("manifest", "")), str(made["info"]["notes"])

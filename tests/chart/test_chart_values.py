@@ -158,7 +158,7 @@ def test_readme_tells_every_value() -> None:
     rows = re.findall(r"^\| `([A-Za-z.]+)` \| (?:.*) \| (?:`(.*)`|empty) \|$", text, re.MULTILINE)
     assert len(rows) == len({path for path, _ in rows})
     told = {path: yaml.safe_load(value) if value else None for path, value in rows}
-    empty = ("", [], {})
+    empty: tuple[Any, ...] = ("", [], {})
     assert told == {
         path: None if value in empty and value is not False else value
         for path, value in defaults().items()
