@@ -33,7 +33,7 @@ import pytest
 @pytest.mark.parametrize("number", range(2))
 def test_hangs(costmgmt_database, costmgmt_server, number):
     Path(f"up-{number}").write_text(costmgmt_server.application.where["host"])
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -103,7 +103,7 @@ def test_nothing_is_left_after_a_signal(tmp_path: Path, workers: str, number: in
 
 def _until(what: Callable[[], Any]) -> Any:
     """Return what is true at last."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not (found := what()):
         assert time.monotonic() < end, "it did not come to pass"
         time.sleep(0.02)
