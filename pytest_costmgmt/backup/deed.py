@@ -137,12 +137,13 @@ def _connect(database: str) -> str:
     >>> print(_connect('k"u'))
     \connect "k""u"
     >>> print(_connect("a\nb'c"))
-    \connect -reuse-previous=on 'dbname=\'a\nb\\\'c\''
+    \connect -reuse-previous=on '"dbname=\'a\nb\\\'c\'"'
     """
     if database.isprintable():
         return f"\\connect {ident(database)}"
     quoted = database.replace("\\", "\\\\").replace("'", "\\'")
-    return "\\connect -reuse-previous=on " + psql_word(f"dbname='{quoted}'")
+    # psql takes it out of single quotes, then as an identifier, then as a conninfo.
+    return "\\connect -reuse-previous=on " + psql_word(ident(f"dbname='{quoted}'"))
 
 
 def psql_word(text: str) -> str:

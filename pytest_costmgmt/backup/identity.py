@@ -129,7 +129,8 @@ SELECT r.rolname::pg_catalog.text, r.rolsuper, r.rolinherit, r.rolcreaterole, r.
        r.rolcanlogin, r.rolreplication, r.rolbypassrls, r.rolconnlimit,
        CASE WHEN pg_catalog.isfinite(r.rolvaliduntil) THEN pg_catalog.to_char(pg_catalog.timezone(
             'UTC', r.rolvaliduntil), 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-            ELSE COALESCE(r.rolvaliduntil::pg_catalog.text, '') END,
+            -- No SQL takes a limit away but by this word, which means the same.
+            ELSE COALESCE(NULLIF(r.rolvaliduntil::pg_catalog.text, 'infinity'), '') END,
        (SELECT pg_catalog.array_agg(c ORDER BY c COLLATE "C")
           FROM pg_catalog.pg_db_role_setting AS s CROSS JOIN LATERAL pg_catalog.unnest(s.setconfig)
                AS c WHERE s.setrole = r.oid AND s.setdatabase = 0),

@@ -49,7 +49,8 @@ def creation(
     words.append(f"LC_COLLATE {_text(database.collate)} LC_CTYPE {_text(database.ctype)}")
     if number >= HAS_PROVIDERS:
         words += _provider(database, number)
-    if database.tablespace:
+    # The default is template0's; to name it needs a right to it.
+    if database.tablespace not in {"", "pg_default"}:
         words.append("TABLESPACE {}")
         names.append(database.tablespace)
     return Statement(" ".join(words), tuple(names), database.encoding)

@@ -153,7 +153,8 @@ def _load(site: Site, job: Job, crew: Crew, without: Iterable[Extension]) -> Non
     """Run pg_restore. Raises BackupFailed with the first errors that it told."""
     heard = _Heard(job.manifest, crew.told)
     with extensions.listing(crew.clients, job.archive, without, stop=crew.stop) as entries:
-        heard.total = sum(1 for line in entries.open("rb") if line[:1].isdigit())
+        with entries.open("rb") as lines:
+            heard.total = sum(1 for line in lines if line[:1].isdigit())
         arguments = [
             "--format=directory", "--exit-on-error", "--verbose", f"--jobs={crew.jobs}",
             f"--use-list={entries}", "--", str(job.archive),

@@ -1,0 +1,278 @@
+"""A restore that is interrupted, or loses its server or its programs, leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pytest_costmgmt.postgres.connect import connect
+from pytest_costmgmt.postgres.programs import Programs
+from pytest_costmgmt.servers import embedded
+from tests.server.restore_bed import RestoreBed
+from tests.server.restore_source import Source
+
+CONF = ("autovacuum = off",)
+PATIENCE = 60.0
+SLOW = 400
+"Rows that take a tenth of a second each, when they come back."
+
+
+@pytest.fixture
+def server(programs: Programs) -> Iterator[embedded.Instance]:
+    """Start a server for this test: some of them kill it."""
+    instance = embedded.start(run_id=secrets.token_hex(4), programs=programs, conf=CONF)
+    yield instance
+    instance.stop()
+
+
+@pytest.fixture
+def bed(server: embedded.Instance) -> RestoreBed:
+    """An owner and names of this test's own."""
+    return RestoreBed(server.superuser)
+
+
+@pytest.fixture
+def source(bed: RestoreBed, tmp_path: Path) -> Source:
+    """A backup whose restore takes its time: a constraint that sleeps."""
+    function = "CREATE OR REPLACE FUNCTION public.fine(int) RETURNS bool LANGUAGE sql AS"
+    return Source(bed, tmp_path).owned(
+        f"{function} 'SELECT true'",
+        "CREATE TABLE public.slow (i int CHECK (public.fine(i)))",
+        f"INSERT INTO public.slow SELECT generate_series(1, {SLOW})",
+        f"{function} 'SELECT pg_sleep(0.1) IS NOT NULL'",
+    )
+
+
+class Command:
+    """A ``costmgmt`` process that restores, or verifies, as the bed's owner."""
+
+    def __init__(self, source: Source, folder: Path, *words: str) -> None:
+        where = source.bed.owner.where
+        target = f"host={where['host']} port={where['port']} dbname=postgres"
+        user = source.bed.role.replace("\\", "\\\\").replace("'", "\\'")
+        self.log = folder / "said"
+        password = folder / "password"
+        password.write_text(source.bed.password.reveal())
+        password.chmod(0o600)
+        argv = [
+            sys.executable, "-m", "pytest_costmgmt.cli", words[0], str(source.out),
+            f"{target} user='{user}'", f"--password-file={password}",
+            f"--bindir={source.clients.bindir}", *words[1:],
+        ]  # fmt: skip
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                argv, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                start_new_session=True, env=dict(_quiet(os.environ)),
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+            )  # fmt: skip
+
+    @property
+    def said(self) -> str:
+        """What it said so far."""
+        return self.log.read_text(errors="replace")
+
+    def status(self) -> int:
+        """Wait for its end."""
+        return self.process.wait(PATIENCE)
+
+
+def _quiet(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, value in environ.items():
+        if not name.startswith(("PG", "COSTMGMT_")):
+            yield name, value
+
+
+@pytest.fixture
+def start(source: Source, tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    """Start commands that are ended with the test."""
+    started: list[Command] = []
+
+    def begin(*words: str) -> Command:
+        started.append(Command(source, tmp_path, *words))
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.process.kill()
+        each.process.wait()
+
+
+def until(said: Callable[[], object], command: Command) -> None:
+    """Wait until something is so, while the command runs."""
+    end = time.monotonic() + PATIENCE
+    while not said():
+        assert time.monotonic() < end, command.said
+        assert command.process.poll() is None, command.said
+        time.sleep(0.02)
+
+
+def copying(bed: RestoreBed) -> list[int]:
+    """Return the server's processes that are filling the slow table."""
+    query = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%%slow%%' AND state = 'active'"
+    return [row[0] for row in bed.rows(query)]
+
+
+def programs_of(command: Command) -> list[int]:
+    """Return the processes below a command."""
+    parents = {}
+    for name in os.listdir("/proc"):  # noqa: PTH208 - processes come and go
+        if name.isdigit():
+            try:
+                stat = Path(f"/proc/{name}/stat").read_text(errors="replace")
+            except OSError:
+                continue
+            parents[int(name)] = int(stat.rpartition(")")[2].split()[1])
+    found = [command.process.pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return found[1:]
+
+
+WORDS: dict[str, Callable[[RestoreBed], tuple[str, ...]]] = {
+    "restore": lambda bed: ("restore", f"--database={bed.name}"),
+    "replace": lambda bed: (
+        "restore", f"--database={bed.name}", "--replace", "--accept-lost-writes",
+        "--accept-disk-risk",
+    ),
+    "verify": lambda _: ("verify", "--accept-disk-risk"),
+}  # fmt: skip
+
+
+def left(bed: RestoreBed) -> list[str]:
+    """Return the databases that were not there before."""
+    known = {"postgres", "template0", "template1", f"{bed.name}.source", bed.name}
+    return [name for (name,) in bed.rows("SELECT datname FROM pg_database") if name not in known]
+
+
+@pytest.mark.parametrize("what", list(WORDS))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_leaves_nothing(
+    bed: RestoreBed,
+    source: Source,
+    start: Callable[..., Command],
+    what: str,
+    number: signal.Signals,
+) -> None:
+    """pg_restore is ended, the half-made database removed, the old one as it was."""
+    source.backed_up()
+    if what == "replace":
+        bed.create(bed.name, "in use")
+    command = start(*WORDS[what](bed))
+    until(lambda: copying(bed), command)
+    below = programs_of(command)
+    assert below
+    command.process.send_signal(number)
+    assert command.status() == 128 + number, command.said
+    assert "interrupted" in command.said
+    assert "Traceback" not in command.said
+    assert left(bed) == []
+    assert not [pid for pid in below if Path(f"/proc/{pid}/cwd").exists()]
+    assert bed.mark(bed.name) == ("in use" if what == "replace" else None)
+
+
+@pytest.mark.parametrize("victim", ["program", "session", "server"])
+def test_what_dies_under_it_ends_it(
+    bed: RestoreBed, source: Source, start: Callable[..., Command], victim: str
+) -> None:
+    """A killed pg_restore, session or server fails the restore; nothing is left of it."""
+    source.backed_up()
+    bed.run("CHECKPOINT")
+    command = start("restore", f"--database={bed.name}")
+    until(lambda: copying(bed), command)
+    if victim == "program":
+        for pid in programs_of(command):
+            os.kill(pid, signal.SIGKILL)
+    elif victim == "session":
+        bed.rows("SELECT pg_terminate_backend(%s)", copying(bed)[0])
+    else:
+        os.kill(copying(bed)[0], signal.SIGKILL)
+    assert command.status() == 8, command.said
+    assert "Traceback" not in command.said
+    until_answers(bed)
+    assert left(bed) == []
+    assert bed.mark(bed.name) is None
+
+
+def until_answers(bed: RestoreBed) -> None:
+    """Wait until the server is recovered."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            connect(bed.superuser.on("postgres"), deadline=10).close()
+        except psycopg.OperationalError:  # pragma: no cover - only on a slow machine
+            assert time.monotonic() < end
+        else:
+            return
+
+
+def test_an_idle_session_of_ours_that_is_ended_does_not_matter(
+    bed: RestoreBed, source: Source, start: Callable[..., Command]
+) -> None:
+    """While pg_restore works, no session of ours waits for it: firewalls end those."""
+    source.backed_up()
+    command = start("restore", f"--database={bed.name}")
+    until(lambda: copying(bed), command)
+    ours = bed.rows(
+        "SELECT application_name FROM pg_stat_activity WHERE usename = %s AND state = 'idle'"
+        " AND datname = 'postgres'",
+        bed.role,
+    )
+    assert ours == []
+
+
+def test_the_command_tells_what_it_did(
+    bed: RestoreBed, source: Source, start: Callable[..., Command], tmp_path: Path
+) -> None:
+    """Verify, restore, refuse, replace: their statuses, the old one's name, fix.sql; no password."""
+    source.owned("DROP TABLE public.slow")
+    bed.run("CREATE EXTENSION pg_stat_statements SCHEMA public", on=source.name)
+    source.backed_up(by=bed.superuser)
+    said = []
+
+    def ran(*words: str) -> int:
+        command = start(*words)
+        status = command.status()
+        said.append(command.said)
+        return status
+
+    words = WORDS["restore"](bed)
+    assert ran(*WORDS["verify"](bed)) == 8, said
+    assert "Not proven by this login" in said[-1]
+    assert ran(*words) == 1, said
+    assert "proven equal but for" in said[-1]
+    assert "CREATE EXTENSION" in (tmp_path / "fix.sql").read_text()
+    assert ran(*words) == 4, said
+    assert "--replace" in said[-1]
+    assert ran(*WORDS["replace"](bed), "--fix=mine.sql") == 1, said
+    assert "DROP DATABASE" in said[-1]
+    assert (tmp_path / "mine.sql").exists()
+    bed.run("DROP EXTENSION pg_stat_statements", on=source.name)
+    shutil.rmtree(source.out)
+    source.backed_up()
+    assert ran(*WORDS["replace"](bed), "--drop-old") == 0, said
+    assert ran(*WORDS["verify"](bed)) == 0, said
+    assert "The scratch database is removed." in said[-1]
+    assert bed.password.reveal() not in "".join(said)
+
+
+def test_a_server_that_stays_away_is_told_with_what_is_left(
+    bed: RestoreBed, server: embedded.Instance, source: Source, start: Callable[..., Command]
+) -> None:
+    """If the server does not come back, the half-made database is named, and how to remove it."""
+    source.backed_up()
+    command = start("restore", f"--database={bed.name}")
+    until(lambda: copying(bed), command)
+    server.stop()
+    assert command.status() == 8, command.said
+    assert "DROP DATABASE" in command.said
+    assert f"{bed.tag}.new-" in command.said.replace("\n", "")
