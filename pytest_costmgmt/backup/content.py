@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -74,8 +75,9 @@ def _listed(row: Sequence[Any]) -> Listed:
     oid, schema, name, kind, populated, heap, main, locks, toast = row
     return Listed(
         oid=oid,
-        schema=schema,
-        name=name,
+        # A thousand tenants have the same names.
+        schema=sys.intern(schema),
+        name=sys.intern(name),
         kind="table" if kind == "r" else "materialized view",
         # A relation that is gone has no size; hashing it will say so.
         bytes=(main or 0) + (toast or 0),
@@ -195,14 +197,14 @@ class _Work:
 
     def _hash(self, cursor: Cursor[Any], batch: list[Listed]) -> None:
         importing(cursor, self.snapshot, timeout=self.timeout)
-        helpers = self.helpers if batch[0].bytes > self.alone else 0
-        cursor.execute(
-            f"SET LOCAL max_parallel_workers_per_gather = {helpers}; {texts.PINS}".encode()
-        )
         oids = ", ".join(str(each.oid) for each in batch)
         cursor.execute(texts.STATEMENT.replace("{oids}", oids).encode())
         found: dict[int, tuple[int, int]] = {}
         if statement := _first(cursor):
+            # Not before: the catalogs are read by their indexes.
+            helpers = self.helpers if batch[0].bytes > self.alone else 0
+            workers = f"SET LOCAL max_parallel_workers_per_gather = {helpers}; "
+            cursor.execute((workers + texts.PINS).encode())
             cursor.execute(statement.encode())
             found = {oid: (rows, int(total or 0)) for oid, rows, total in cursor}
         cursor.execute(b"ROLLBACK")

@@ -96,7 +96,6 @@ def _reading(login: Login, snapshot: str | None, timeout: float) -> Iterator[Cur
     try:
         with connection.cursor() as cursor:
             importing(cursor, snapshot, timeout=timeout)
-            cursor.execute(texts.PINS.encode())
             yield cursor
     finally:
         # It read only: closing ends the transaction.
@@ -111,6 +110,8 @@ def _sides(left: Cursor[Any], right: Cursor[Any], relation: Relation) -> tuple[_
         row = cursor.fetchone()
         if row is None:
             return None
+        # Not before: the catalogs are read by their indexes.
+        cursor.execute(texts.PINS.encode())
         _, name, columns, names, key = row
         sides.append(_Side(cursor, name, columns, key or "", names or ""))
     ours, theirs = sides
