@@ -119,9 +119,8 @@ def _files(
     for option in ("password-file", "admin-password-file", "hive-password-file"):
         if (path := getattr(settings, BY_NAME[option].attribute)) is not None:
             yield from _file(f"--costmgmt-{option}", path)
-    given = environ.get("PGPASSFILE") or server.application.where.get("passfile")
-    if (passfile := given or _default_passfile(server.application)) is not None:
-        yield from _file("libpq's password file", Path(passfile))
+    for path in dict.fromkeys(_passfiles(server, environ)):
+        yield from _file("libpq's password file", Path(path))
     if server.application.where.get("service") or environ.get("PGSERVICE"):
         for path in _service_files(environ):
             yield from _service_file(path)
@@ -133,6 +132,15 @@ def _file(what: str, path: Path) -> Iterator[PasswordFile]:
     except OSError:
         return  # it is not there, so it holds nothing
     yield PasswordFile(what=what, path=str(path), mode=mode)
+
+
+def _passfiles(server: Logins, environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield the password file of each login: what it says itself goes before the environment."""
+    for login in (server.application, server.administrator):
+        if login is not None:
+            given = login.where.get("passfile") or environ.get("PGPASSFILE")
+            if (path := given or _default_passfile(login)) is not None:
+                yield path
 
 
 def _default_passfile(login: Login) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import unicodedata
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from pytest_costmgmt.secret import SHORTEST_REDACTED, Secret, forms
 
 UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 "The characters that no URI needs to quote (RFC 3986)."
+
+_UNSEEN = frozenset({"Cc", "Cf"})
+"Unicode's control and format characters: DEL, a byte order mark, a blank without a width."
 
 _GUESSED_FIRST = frozenset(
     """
@@ -52,7 +56,7 @@ def appraise(
         length=len(password.reveal()),
         newline=any(end in password.reveal() for end in "\r\n"),
         outer_space=password.reveal() != password.reveal().strip(),
-        control=any(ord(character) < ord(" ") for character in password.reveal()),
+        control=any(unicodedata.category(each) in _UNSEEN for each in password.reveal()),
         breaks_uri=_breaks_uri(password),
         breaks_sql=any(quote in password.reveal() for quote in "'\\"),
         unreserved=UNRESERVED.issuperset(password.reveal()),

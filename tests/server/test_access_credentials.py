@@ -38,7 +38,9 @@ def collect(
     environ: Mapping[str, str] = {},
 ) -> CredentialFacts:
     """Return the facts, as a worker gets them; their text never holds a password."""
-    where = {"host": "unused", "port": "5432", "passfile": "/nonexistent"}
+    where = {"host": "unused", "port": "5432"}
+    if "PGPASSFILE" not in environ:
+        where["passfile"] = "/nonexistent"
     secret = None if password is None else Secret(password)
     app = Login(role="koku", database="koku", where=where, password=secret)
     server = Server(
@@ -99,6 +101,8 @@ def test_good_passwords_pass() -> None:
         pytest.param(f"{GOOD}\r", HIVES, {"002", "003", "004"}, id="carriage-return"),
         pytest.param(f" {GOOD}", HIVES, {"002", "003", "004"}, id="blank-before"),
         pytest.param(f"{GOOD}\t{GOOD}", HIVES, {"002", "004"}, id="tab-inside"),
+        pytest.param(f"\N{ZERO WIDTH NO-BREAK SPACE}{GOOD}", HIVES, {"002", "004"}, id="bom"),
+        pytest.param(f"{GOOD}\x7f", HIVES, {"002", "004"}, id="delete"),
         pytest.param("p@ss/w:rd#1%", HIVES, {"003", "004"}, id="the-issues-own"),
         pytest.param(f"{GOOD}@", HIVES, {"003", "004"}, id="at"),
         pytest.param(f"{GOOD}%41", HIVES, {"003", "004"}, id="quoted-letter"),
@@ -153,6 +157,25 @@ def test_a_password_file_must_be_private(tmp_path: Path, mode: int, bad: bool) -
         assert fix is not None
         subprocess.run(["sh", "-c", fix.text], check=True)
         assert failing(collect(environ={"PGPASSFILE": str(path)})) == set()
+
+
+def test_the_password_file_that_a_login_names_is_the_one_in_use(tmp_path: Path) -> None:
+    """PGPASSFILE is not what libpq takes then, and the administrator's counts too."""
+    private, seen = tmp_path / "private", tmp_path / "seen"
+    for path, mode in ((private, 0o600), (seen, 0o644)):
+        path.write_text("*:*:*:*:irrelevant\n")
+        path.chmod(mode)
+    where = {"host": "unused", "port": "5432"}
+    app = Login(role="koku", database="koku", where={**where, "passfile": str(private)})
+    admin = Login(role="postgres", database="postgres", where={**where, "passfile": str(seen)})
+    settings = resolve({"dsn": "host=unused"}, {}, lambda _: None)
+    server = Server(mode="external", label="", ours=False, application=app, administrator=admin)
+    for environ in ({}, {"PGPASSFILE": str(private)}):
+        facts = credentials.collect(server, settings, environ, NEEDS)
+        assert [(file.path, file.open_to_others) for file in facts.files] == [
+            (str(private), False),
+            (str(seen), True),
+        ]
 
 
 @pytest.mark.parametrize(
