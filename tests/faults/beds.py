@@ -47,22 +47,20 @@ class Beds:
                 return
             folder = folder / "elsewhere"
             folder.mkdir()
-            data = self._other_identity()
+            data = self.data if fault.elsewhere == "clone" else self._other_identity()
             with self._started(data, self.server.administrator, folder, HEALTHY, ()) as other:
                 bed.elsewhere = other
                 yield bed
 
     @contextmanager
     def restarted(self, bed: Bed, fault: Fault) -> Iterator[Bed]:
-        """Restart a bed's server, without the lines that were planted in its pg_hba.conf.
+        """Restart a bed's server, which makes its files anew: without the lines that were planted.
 
-        What was planted in postgresql.conf stays where the report's fix, which is then in
-        postgresql.auto.conf, must overrule it.
+        Those of postgresql.conf stay where the report's fix, which is then in
+        postgresql.auto.conf, must overrule them.
         """
         bed.instance.stop(keep=True)
         kept = bed.instance.data
-        lines = (kept / "pg_hba.conf").read_text().splitlines()
-        (kept / "pg_hba.conf").write_text("".join(f"{x}\n" for x in lines if x not in fault.hba))
         altered = (kept / "postgresql.auto.conf").read_text().splitlines()
         conf = (*fault.conf, *altered) if fault.fix == "report" else ()
         try:
@@ -123,7 +121,7 @@ class Beds:
         if key not in self._baselines:
             place = self.folder / f"baseline-{len(self._baselines)}"
             place.mkdir()
-            with self.copy(place, replace(fault, conf=(), hba=(), elsewhere=False)) as bed:
+            with self.copy(place, replace(fault, conf=(), hba=(), elsewhere="")) as bed:
                 self._baselines[key] = bed.check(fault)
                 assert "blocked" not in outcomes(self._baselines[key]).values(), self._baselines[
                     key

@@ -86,13 +86,13 @@ FAULTS = (
         hba=("local all koku trust", "local all hive trust"),
         also=("CM-CON-006", "CM-CON-007"),
         why_also="no password is asked, so there is no SCRAM, and a wrong one is let in",
-        fix=(),
+        fix="shell",
     ),
     Fault(
         id="con-trust-for-hive",
         check="CM-CON-005",
         hba=("local hive hive trust",),
-        fix=(),
+        fix="shell",
     ),
     Fault(
         id="con-password-in-clear",
@@ -106,7 +106,7 @@ FAULTS = (
         hba=("local koku koku trust",),
         also=("CM-CON-005", "CM-CON-006"),
         why_also="it is trust that lets a wrong password in",
-        fix=(),
+        fix="shell",
     ),
     Fault(
         id="con-hive-enters",
@@ -138,7 +138,13 @@ FAULTS = (
     Fault(
         id="con-administrator-of-another-server",
         check="CM-CON-010",
-        elsewhere=True,
+        elsewhere="stranger",
+        fix=(),
+    ),
+    Fault(
+        id="con-administrator-of-a-clone",
+        check="CM-CON-010",
+        elsewhere="clone",
         fix=(),
     ),
     Fault(

@@ -193,8 +193,17 @@ class Bed:
         found = next(check["findings"] for check in report["checks"] if check["id"] == fault.check)
         fixes = [finding["fix"]["text"] for finding in found if finding["fix"]["kind"] == "shell"]
         assert fixes, "the report tells no shell command"
+        where = self.login("admin").where
+        environ = {
+            **os.environ,
+            "PATH": f"{self.programs}{os.pathsep}{os.environ['PATH']}",
+            "PGHOST": where["host"],
+            "PGPORT": where["port"],
+            "PGUSER": self.login("admin").role,
+            "PGPASSWORD": self.password("admin"),
+        }
         for fix in fixes:
-            subprocess.run(["sh", "-e", "-c", fix], check=True, cwd=self.folder)
+            subprocess.run(["sh", "-e", "-c", fix], check=True, cwd=self.folder, env=environ)
 
 
 def _short(option: str) -> str:

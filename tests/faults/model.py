@@ -35,8 +35,8 @@ class Fault:
     before pg_hba.conf's lines, before it starts; ``passwords``, which the run is given too.
     Planted into the run: ``plant_options``, ``plant_environ``, ``open_files`` (by name, readable
     by everybody), ``started_by`` (an argument of the process that starts it), ``elsewhere`` (the
-    administrator's login leads to another server, a copy with an identity of its own). In these,
-    ``{folder}``, ``{app_password}`` and ``{hive_password}`` are the run's.
+    administrator's login leads to another server: a clone, or one with an identity of its own). In
+    these, ``{folder}``, ``{app_password}`` and ``{hive_password}`` are the run's.
 
     The healthy server's run has ``given``, ``network``, ``options`` and ``environ`` too.
     """
@@ -55,7 +55,7 @@ class Fault:
     plant_environ: dict[str, str] = field(default_factory=dict)
     open_files: dict[str, str] = field(default_factory=dict)
     started_by: str = ""
-    elsewhere: bool = False
+    elsewhere: Literal["", "stranger", "clone"] = ""
     given: tuple[Sql, ...] = ()
     network: bool = False
     "Over TCP with TLS instead of the server's socket."

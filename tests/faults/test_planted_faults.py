@@ -51,9 +51,9 @@ def test_a_fault_fails_its_check_alone_and_its_fix_ends_it(
         report = bed.check(fault, harmed=True)
         _compare(fault, report, healthy)
         bed.heal(fault, report)
-        # A command of the report's ends the fault where it is: the run stays as it was.
+        # A command of the report's ends the fault where it is: server and run stay as they were.
         still = fault.fix == "shell"
-        if fault.conf or fault.hba:  # what the server's files say counts from a restart on
+        if (fault.conf or fault.hba) and not still:  # what files say counts from a restart on
             with beds.restarted(bed, fault) as again:
                 healed = again.check(fault, harmed=still)
         else:
