@@ -199,11 +199,7 @@ _COUNT = """
 SELECT pg_catalog.count(*) FROM pg_catalog.pg_class AS c
  WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relnamespace NOT IN (
    SELECT n.oid FROM pg_catalog.pg_namespace AS n
-    WHERE n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast'))
-   AND NOT EXISTS (
-   SELECT FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e ON e.oid = d.refobjid
-    WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objid = c.oid
-      AND d.deptype = 'e' AND NOT c.oid = ANY (COALESCE(e.extconfig, '{}')))"""
+    WHERE n.nspname IN ('pg_catalog', 'information_schema', 'pg_toast'))"""
 
 
 def _none_missed(cursor: Cursor[Any], listed: int) -> None:
