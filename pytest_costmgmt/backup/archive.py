@@ -43,7 +43,7 @@ def verify(
     manifest = manifests.read(folder)
     faults = [*_strangers(folder), *_compared(folder, manifest, told, stop)]
     if not faults and clients is not None:
-        faults += _toc(folder, clients, stop)
+        faults += _toc(folder, manifest, clients, stop)
     if faults:
         left = len(faults) - FAULTS_TOLD
         more = [f"and {left} more"] if left > 0 else []
@@ -191,7 +191,7 @@ class _Count:
         )  # fmt: skip
 
 
-def _toc(folder: Path, clients: Clients, stop: Stop) -> Iterator[str]:
+def _toc(folder: Path, manifest: Manifest, clients: Clients, stop: Stop) -> Iterator[str]:
     """Yield why pg_restore cannot read the archive's table of contents."""
     with tempfile.TemporaryDirectory(prefix="costmgmt-") as scratch:
         listing = Path(scratch) / "list"
@@ -205,5 +205,9 @@ def _toc(folder: Path, clients: Clients, stop: Stop) -> Iterator[str]:
             return
         with listing.open("rb") as lines:
             # Everything else in a list is a comment.
-            if all(line.startswith(b";") or not line.strip() for line in lines):
-                yield f"{ARCHIVE}: its table of contents is empty"
+            entries = sum(not line.startswith(b";") for line in lines)
+        if entries < len(manifest.relations):
+            yield (
+                f"{ARCHIVE}: its table of contents has {entries} entries for"
+                f" {len(manifest.relations)} relations"
+            )

@@ -212,6 +212,7 @@ class _Work:
         # If nothing can be asked, what stopped them is why.
         with contextlib.suppress(FactUnavailable):
             self._check_files()
+            self._check_shapes()
         raise min(errors, key=lambda error: not isinstance(error, BackupFailed))
 
     def _just_waited(self) -> bool:
@@ -317,11 +318,22 @@ class _Work:
         """The files must still be the snapshot's. A new look: its snapshot is of now."""
         with self._seeing("the tables' files") as cursor:
             changed = locks.changed(self.files, locks.files(cursor)) - self.settled
+        self._must_be_empty(changed, "was truncated, rewritten or dropped")
+
+    def _check_shapes(self) -> None:
+        """Find the relation whose name or columns are not the snapshot's any more."""
+        with asking("the tables' columns"), self.snapshot.guard:
+            then = locks.shapes(self.snapshot.cursor)
+        with self._seeing("the tables' columns") as cursor:
+            changed = locks.changed(then, locks.shapes(cursor))
+        self._must_be_empty(changed, "was altered or dropped")
+
+    def _must_be_empty(self, changed: set[int], what: str) -> None:
         if not changed:
             return
-        with self.snapshot.guard:
+        with asking("the tables' names"), self.snapshot.guard:
             names = locks.named(self.snapshot.cursor, changed)
-        raise Changed(f"{names} was truncated, rewritten or dropped after the snapshot was taken")
+        raise Changed(f"{names} {what} after the snapshot was taken")
 
     @contextlib.contextmanager
     def _seeing(self, what: str) -> Iterator[Cursor[Any]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from psycopg import Cursor
 
 Files = dict[int, int]
-"Each relation's oid with the number of its file."
+"Each relation's oid with the number of its file, or a hash."
 
 NAMED = 5
 
@@ -24,6 +24,18 @@ SELECT c.oid::pg_catalog.int8, c.relfilenode::pg_catalog.int8
 FROM pg_catalog.pg_class AS c
 WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relfilenode <> 0
   AND c.oid >= 16384
+"""
+
+_SHAPES = """
+SELECT c.oid::pg_catalog.int8,
+       pg_catalog.hashtextextended(pg_catalog.concat_ws('.', c.relnamespace, c.relname,
+         pg_catalog.string_agg(pg_catalog.concat_ws(':', a.attnum, a.attname, a.atttypid), ','
+           ORDER BY a.attnum)), 0)
+FROM pg_catalog.pg_class AS c
+LEFT JOIN pg_catalog.pg_attribute AS a
+  ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND c.relpersistence <> 't' AND c.oid >= 16384
+GROUP BY c.oid, c.relnamespace, c.relname
 """
 
 _NAMES = """
@@ -107,6 +119,12 @@ def check_room(room: LockRoom) -> None:
 def files(cursor: Cursor[Any]) -> Files:
     """Return each table's and materialized view's file as the cursor's snapshot sees it."""
     cursor.execute(_FILES.encode())
+    return dict(cursor.fetchall())
+
+
+def shapes(cursor: Cursor[Any]) -> Files:
+    """Return a hash of each relation's name and columns as the cursor's snapshot sees them."""
+    cursor.execute(_SHAPES.encode())
     return dict(cursor.fetchall())
 
 
