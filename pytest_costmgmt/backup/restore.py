@@ -30,7 +30,7 @@ from pytest_costmgmt.backup.site import Site, site
 from pytest_costmgmt.backup.swap import Plan, swap
 from pytest_costmgmt.backup.workshop import Choose, Crew, Job, build, cores, proven, survey
 from pytest_costmgmt.errors import BackupFailed, UsageProblem
-from pytest_costmgmt.postgres.clients import Clients
+from pytest_costmgmt.postgres.clients import Clients, package
 from pytest_costmgmt.postgres.command import Stop, never
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
@@ -130,7 +130,7 @@ def restore(
     with closing(connect(login, deadline=CONNECT)) as connection:
         job, old = _examined(connection, order, told)
     crew = Crew(
-        clients=_chosen(clients, manifest, job.powers),
+        clients=chosen(clients, manifest, job.powers),
         jobs=jobs or cores(),
         told=told,
         stop=stop,
@@ -168,10 +168,20 @@ def _meant(database: str, wishes: Wishes) -> None:
         raise UsageProblem("--disconnect and --drop-old belong to --replace, which is not given.")
 
 
-def _chosen(clients: Clients | Choose, manifest: Manifest, login: Powers) -> Clients:
-    if isinstance(clients, Clients):
-        return clients
-    return clients(manifest.server_number, login.server_number)
+def chosen(clients: Clients | Choose, manifest: Manifest, login: Powers) -> Clients:
+    """Return the programs, which must be as new as the server: the proof dumps its schema.
+
+    Raises UsageProblem.
+    """
+    if not isinstance(clients, Clients):
+        clients = clients(manifest.server_number, login.server_number)
+    if clients.number // 10000 < login.server_number // 10000:
+        raise UsageProblem(
+            f"{clients.label} cannot read PostgreSQL {login.server}, which is newer, so nothing"
+            " could be proven there.",
+            hint=package(login.server_number),
+        )
+    return clients
 
 
 def _examined(connection: Connection[Any], order: Order, told: Told) -> tuple[Job, Existing | None]:

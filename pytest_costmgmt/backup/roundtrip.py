@@ -13,7 +13,7 @@ from pytest_costmgmt.backup.deed import Deed
 from pytest_costmgmt.backup.model import Difference, Proof
 from pytest_costmgmt.backup.occupied import powers
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
-from pytest_costmgmt.backup.restore import DAYS, Refused, able
+from pytest_costmgmt.backup.restore import DAYS, Refused, able, chosen
 from pytest_costmgmt.backup.scratch import CONNECT, maintenance
 from pytest_costmgmt.backup.site import site
 from pytest_costmgmt.backup.workshop import Choose, Crew, build, cores, proven, survey
@@ -67,9 +67,7 @@ def roundtrip(
         room = disk.require(connection, manifest, accepted=accept_disk_risk)
         told(Progress(stage="disk", about=room))
     crew = Crew(
-        clients=clients
-        if isinstance(clients, Clients)
-        else clients(manifest.server_number, rights.server_number),
+        clients=chosen(clients, manifest, rights),
         jobs=jobs or cores(),
         told=told,
         stop=stop,

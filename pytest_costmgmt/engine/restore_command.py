@@ -121,9 +121,8 @@ def _clients(
     wanted: Wanted, manifest: Manifest, target: Login, environ: Mapping[str, str]
 ) -> Clients:
     way = Way(target, bindir=wanted.bindir, environ=environ, deadline=wanted.connect_timeout)
-    # A downgrade is refused in the restore's own words.
+    # The proof dumps the target's schema: the programs must be as new as that server.
     return way.clients(
-        min(manifest.server_number, way.number),
         way.number,
         written_by=version_number(manifest.client),
         compression=manifest.compression,
