@@ -15,6 +15,27 @@ def app(*statements: str) -> tuple[Sql, ...]:
     return (Sql(statements=statements, who="app"),)
 
 
+# Python's own SHA-256, as a broken library would have it: everything has the same sum.
+BROKEN_SHA256 = """
+import hashlib
+
+class Broken:
+    def update(self, data):
+        pass
+    def hexdigest(self):
+        return "0" * 64
+    def digest(self):
+        return bytes(32)
+
+hashlib.sha256 = lambda data=b"", **rest: Broken()
+"""
+
+# A database that is a template cannot be dropped.
+KEEP_SCRATCH = (
+    "UPDATE pg_catalog.pg_database SET datistemplate = true"
+    " WHERE datname LIKE 'costmgmt_verify_%' AND NOT datistemplate"
+)
+
 FAULTS = (
     Fault(
         id="bkp-table-of-another",
@@ -107,6 +128,22 @@ FAULTS = (
             ),
         ),
         fix=admin("DROP TABLE public.spare"),
+    ),
+    Fault(
+        id="bkp-damage-unseen",
+        check="CM-BKP-005",
+        profile="full",
+        plant_environ={"PYTHONPATH": "{folder}"},
+        open_files={"sitecustomize.py": BROKEN_SHA256},
+        fix=(),
+    ),
+    Fault(
+        id="bkp-scratch-that-stays",
+        check="CM-BKP-008",
+        profile="full",
+        meanwhile=KEEP_SCRATCH,
+        also=("CM-BKP-006",),
+        why_also="a restore that cannot remove what it made has not gone well",
     ),
     Fault(
         id="bkp-rows-that-break-their-constraint",

@@ -6,6 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,15 +146,38 @@ class Bed:
         if fault is not None and harmed and fault.started_by:
             shown = fault.started_by.format(**self._words())
             command = [sys.executable, "-I", "-S", "-c", PARENT, shown, *command]
-        done = subprocess.run(
-            command, env=environ, capture_output=True, text=True, timeout=120, cwd=self.folder,
-            check=False,
-        )  # fmt: skip
+        with self._over_and_over(fault.meanwhile if fault is not None and harmed else ""):
+            done = subprocess.run(
+                command, env=environ, capture_output=True, text=True, timeout=240, cwd=self.folder,
+                check=False,
+            )  # fmt: skip
         written = report / "report.json"
         assert written.exists(), done.stdout + done.stderr
         whole: dict[str, Any] = json.loads(written.read_text())
         whole["exit"], whole["said"] = done.returncode, done.stdout + done.stderr
         return whole
+
+    @contextmanager
+    def _over_and_over(self, statement: str) -> Iterator[None]:
+        """Run a statement again and again, as somebody else would who is at work on the server."""
+        over = threading.Event()
+
+        def work() -> None:
+            with psycopg.connect(
+                self.dsn("admin", "postgres", secret=True), autocommit=True
+            ) as connection:
+                while not over.wait(0.005):
+                    connection.execute(statement.encode())
+
+        thread = threading.Thread(target=work, daemon=True)
+        if statement:
+            thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if statement:
+                thread.join(30)
 
     def _command(self, fault: Fault | None, report: Path, *, harmed: bool) -> list[str]:
         profile = fault.profile if fault else "smoke"

@@ -35,8 +35,8 @@ class Fault:
     before pg_hba.conf's lines, before it starts; ``passwords``, which the run is given too.
     Planted into the run: ``plant_options``, ``plant_environ``, ``open_files`` (by name, readable
     by everybody), ``started_by`` (an argument of the process that starts it), ``elsewhere`` (the
-    administrator's login leads to another server: a clone, or one with an identity of its own). In
-    these, ``{folder}``, ``{app_password}`` and ``{hive_password}`` are the run's.
+    administrator's login leads to another server: a clone, or one with an identity of its own),
+    ``meanwhile`` (what an administrator does over and over while it runs). In these, ``{folder}``, ``{app_password}`` and ``{hive_password}`` are the run's.
 
     The healthy server's run has ``given``, ``network``, ``options`` and ``environ`` too.
     """
@@ -56,6 +56,7 @@ class Fault:
     open_files: dict[str, str] = field(default_factory=dict)
     started_by: str = ""
     elsewhere: Literal["", "stranger", "clone"] = ""
+    meanwhile: str = ""
     given: tuple[Sql, ...] = ()
     network: bool = False
     "Over TCP with TLS instead of the server's socket."
