@@ -18,7 +18,7 @@ from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.command import Stop, never
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
-from pytest_costmgmt.postgres.snapshot import importing
+from pytest_costmgmt.postgres.snapshot import OURS, importing
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -97,14 +97,17 @@ def hash_all(
     timeout: float,
     told: Told = nobody,
     stop: Stop = never,
+    name: str = OURS,
 ) -> tuple[Relation, ...]:
     """Return each relation's number of rows and their hash, in the order given.
 
     ``jobs`` sessions read in ``snapshot``, or each in its own if there is none to import. A
-    statement may take ``timeout`` seconds, and wait as long for a lock. Raises FactUnavailable
-    where rows cannot be read, or would be filtered; BackupFailed if told to stop.
+    statement may take ``timeout`` seconds, and wait as long for a lock. ``name`` is the sessions'
+    application_name. Raises FactUnavailable where rows cannot be read, or would be filtered;
+    BackupFailed if told to stop.
     """
     work = _Work(login, listed, snapshot=snapshot, jobs=jobs, timeout=timeout, told=told)
+    work.name = name
     work.run(stop)
     return tuple(work.relation(each) for each in listed)
 
@@ -123,6 +126,7 @@ class _Work:
         told: Told,
     ) -> None:
         self.login, self.snapshot, self.timeout, self.told = login, snapshot, timeout, told
+        self.name = OURS
         todo = [each for each in listed if each.populated and not each.empty]
         todo.sort(key=lambda each: (-each.bytes, each.oid))
         self.total, self.total_bytes = len(listed), sum(each.bytes for each in todo)
@@ -178,7 +182,7 @@ class _Work:
                 connection.cancel()
 
     def _session(self) -> None:
-        connection = connect(self.login, deadline=CONNECT)
+        connection = connect(self.login, deadline=CONNECT, application_name=self.name)
         try:
             with self.lock:
                 self.open.add(connection)

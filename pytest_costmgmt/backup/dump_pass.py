@@ -34,7 +34,7 @@ from pytest_costmgmt.postgres.clients import ClientFailed, Clients
 from pytest_costmgmt.postgres.command import Stop
 from pytest_costmgmt.postgres.connect import connect, read_only
 from pytest_costmgmt.postgres.login import Login
-from pytest_costmgmt.postgres.snapshot import Exported, exported, imported, lock_room
+from pytest_costmgmt.postgres.snapshot import OURS, Exported, exported, imported, lock_room
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -49,7 +49,6 @@ RECENTLY = 3.0
 PATIENCE = 60.0
 "Seconds that one look at the catalogs may take."
 
-OURS = "pytest-costmgmt"
 LONGEST_NAME = 63
 
 _TABLES_LOCKED = re.compile(r"pg_dump: reading (?!extensions|schemas|user-defined tables)")
@@ -81,6 +80,11 @@ class Pass(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """The application_name of pg_dump's sessions, by which they are known."""
         return f"{OURS} dump {self.run_id}"[:LONGEST_NAME]
+
+    @property
+    def reader(self) -> str:
+        """The application_name of our own sessions that read in the snapshot."""
+        return f"{OURS} read {self.run_id}"[:LONGEST_NAME]
 
     @property
     def left(self) -> float:
@@ -118,7 +122,7 @@ def perform(wanted: Pass, told: Told, stop: Stop) -> Seen:
     try:
         with (
             contextlib.closing(connect(wanted.login, deadline=CONNECT)) as watch,
-            exported(wanted.login, deadline=CONNECT) as snapshot,
+            exported(wanted.login, deadline=CONNECT, name=wanted.reader) as snapshot,
         ):
             work = _Work(wanted, snapshot, watch, told, ended)
             with ThreadPoolExecutor(3, thread_name_prefix="costmgmt-dump") as pool:
@@ -269,11 +273,13 @@ class _Work:
                 timeout=wanted.left,
                 told=self.told,
                 stop=self.stop,
+                name=wanted.reader,
             )
 
     def _describe(self) -> Seen:
         wanted = self.wanted
-        reading = imported(wanted.login, self.snapshot.name, timeout=wanted.left)
+        login, name = wanted.login, self.snapshot.name
+        reading = imported(login, name, timeout=wanted.left, name=wanted.reader)
         with asking("what the database holds"), reading as cursor:
             roles, memberships = properties.roles(cursor, with_verifiers=wanted.with_role_passwords)
             return Seen(
@@ -297,7 +303,7 @@ class _Work:
             raise BackupFailed("the backup was told to stop; nothing of it is left")
         self.snapshot.check()
         with self._seeing("what the backup waits for") as cursor:
-            waiting = locks.blocked(cursor, [self.wanted.name, OURS])
+            waiting = locks.blocked(cursor, [self.wanted.name, self.wanted.reader])
         if waiting is not None:
             self.holder, self.held_at = waiting, time.monotonic()
         if waiting is not None and waiting.waited > self.wanted.lock_timeout:

@@ -20,6 +20,9 @@ from pytest_costmgmt.secret import redact
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
+OURS = "pytest-costmgmt"
+"The application_name of our sessions, unless they are to be told apart."
+
 KEEP_ALIVE = 20.0
 "Seconds between two words on the exporter's link: firewalls forget links that are silent."
 
@@ -48,14 +51,14 @@ class Exported:
 
 @contextlib.contextmanager
 def exported(
-    login: Login, *, deadline: float, keep_alive: float = KEEP_ALIVE
+    login: Login, *, deadline: float, keep_alive: float = KEEP_ALIVE, name: str = OURS
 ) -> Iterator[Exported]:
     """Yield a snapshot of the login's database; ``deadline`` is for the connection.
 
     It can be imported until the end of the block. Neither a timeout of the role's nor a firewall
     ends it meanwhile.
     """
-    connection = connect(login, deadline=deadline)
+    connection = connect(login, deadline=deadline, application_name=name)
     try:
         with connection.cursor() as cursor:
             _begin(cursor, timeout=0, lock_timeout=0)
@@ -73,14 +76,14 @@ def exported(
 
 @contextlib.contextmanager
 def imported(
-    login: Login, snapshot: str, *, timeout: float, deadline: float = 30.0
+    login: Login, snapshot: str, *, timeout: float, deadline: float = 30.0, name: str = OURS
 ) -> Iterator[Cursor[Any]]:
     """Yield a cursor that reads in ``snapshot``, by a connection of its own.
 
     Each statement may take ``timeout`` seconds (0: any time), and wait as long for a lock. Ends
     with ROLLBACK.
     """
-    connection = connect(login, deadline=deadline)
+    connection = connect(login, deadline=deadline, application_name=name)
     try:
         with connection.cursor() as cursor:
             importing(cursor, snapshot, timeout=timeout)
