@@ -283,5 +283,6 @@ def _renamed(deed: Deed, was: str, now: str) -> Deed:
         deed,
         what=deed.what.replace(was, now),
         statements=statements,
+        shown=tuple(line.replace(ident(was), ident(now)) for line in deed.shown),
         database=now if deed.database == was else deed.database,
     )

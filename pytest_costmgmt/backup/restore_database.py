@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from pytest_costmgmt.backup.acl import PUBLIC, Item, items
 from pytest_costmgmt.backup.deed import Deed, assignment
 from pytest_costmgmt.backup.model import Database, Manifest
 from pytest_costmgmt.postgres.asking import asking
@@ -26,13 +28,6 @@ WHOLE = "the database"
 OWNER = "the database's owner, or a superuser"
 
 _TABLESPACES = "SELECT t.spcname FROM pg_catalog.pg_tablespace AS t"
-
-# Names and grants are read by the server that wrote them; every role must exist.
-_GRANTS = """
-SELECT CASE WHEN a.grantee = 0 THEN NULL ELSE pg_catalog.pg_get_userbyid(a.grantee) END,
-       pg_catalog.pg_get_userbyid(a.grantor), a.privilege_type, a.is_grantable
-  FROM pg_catalog.aclexplode(%(acl)s::text[]::aclitem[]) AS a
-"""
 
 
 def creation(
@@ -82,10 +77,13 @@ def _text(value: str) -> str:
     return literal(value).replace("{", "{{").replace("}", "}}")
 
 
-def settlements(connection: Connection[Any], manifest: Manifest, name: str) -> tuple[Deed, ...]:
-    """Return the deeds that give database ``name`` what the backup's had, but its limit."""
+def settlements(manifest: Manifest, name: str, roles: Iterable[str]) -> tuple[Deed, ...]:
+    """Return the deeds that give database ``name`` what the backup's had, but its limit.
+
+    ``roles`` are those that the server has.
+    """
     database = manifest.database
-    found = [_privileges(connection, database, name)]
+    found = list(_privileges(database, name, set(roles)))
     found += [_setting(setting, name) for setting in database.settings]
     if database.comment:
         found.append(
@@ -129,39 +127,47 @@ def _setting(setting: str, name: str) -> Deed:
     )
 
 
-def _privileges(connection: Connection[Any], database: Database, name: str) -> Deed:
-    """Return the deed that grants what the backup says, or takes away what is by default.
+def _privileges(database: Database, name: str, roles: set[str]) -> Iterator[Deed]:
+    """Yield the deeds that grant what the backup says, and take away what is by default.
 
-    Who granted it is kept where the login may act for them, by an owner's grants first.
+    What a role has that the server has not is a deed of its own: nobody can grant it yet.
     """
-    ends = ((WHOLE, "ACL"),)
-    revoke = Statement("REVOKE ALL ON DATABASE {} FROM PUBLIC", (name,))
-    grant_public = Statement("GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC", (name,))
     if database.acl == ("",):
-        return Deed(
-            what=f"privileges of database {name}",
-            statements=(grant_public,),
-            needs=OWNER,
-            ends=ends,
-        )
-    with asking("reading the database's privileges"), read_only(connection, timeout=30) as cursor:
-        found = rows(cursor, _GRANTS, acl=list(database.acl))
-    by_grantor: dict[str, list[Statement]] = defaultdict(list)
-    for grantee, grantor, privilege, grantable in found:
-        to, names = ("PUBLIC", (name,)) if grantee is None else ("{}", (name, grantee))
-        option = " WITH GRANT OPTION" * grantable
-        text = f"GRANT {privilege} ON DATABASE {{}} TO {to}{option}"
-        by_grantor[grantor].append(Statement(text, names))
-    owner = database.owner
-    statements = [revoke, Statement("REVOKE ALL ON DATABASE {} FROM {}", (name, owner))]
-    statements += by_grantor.pop(owner, [])
-    for grantor, grants in by_grantor.items():
-        statements.append(Statement("SET LOCAL ROLE {}", (grantor,)))
-        statements += grants
-        statements.append(Statement("RESET ROLE"))
+        text = "GRANT CONNECT, TEMPORARY ON DATABASE {} TO PUBLIC"
+        yield _privilege(name, [Statement(text, (name,))])
+        return
+    found = list(items(", ".join(database.acl)))
+    known = [i for i in found if {i.grantee, i.grantor} <= {*roles, PUBLIC}]
+    revokes = [
+        Statement("REVOKE ALL ON DATABASE {} FROM PUBLIC", (name,)),
+        Statement("REVOKE ALL ON DATABASE {} FROM {}", (name, database.owner)),
+    ]
+    yield _privilege(name, [*revokes, *_grants(known, name, database.owner)])
+    if unknown := [item for item in found if item not in known]:
+        later = _privilege(name, list(_grants(unknown, name, database.owner)))
+        yield msgspec.structs.replace(later, ours=False, why="Its role must be created first.")
+
+
+def _privilege(name: str, statements: list[Statement]) -> Deed:
+    shown = tuple(f"{each.shown};" for each in statements)
     return Deed(
+        # A role is assumed for one transaction.
+        shown=("BEGIN;", *shown, "COMMIT;"),
         what=f"privileges of database {name}",
         statements=tuple(statements),
         needs=OWNER,
-        ends=ends,
+        ends=((WHOLE, "ACL"),),
     )
+
+
+def _grants(found: Iterable[Item], name: str, owner: str) -> Iterator[Statement]:
+    """Yield the grants, the owner's first; who granted is kept where the login may be them."""
+    for item in sorted(found, key=lambda item: item.grantor != owner):
+        if item.grantor != owner:
+            yield Statement("SET LOCAL ROLE {}", (item.grantor,))
+        to, names = ("{}", (name, item.grantee)) if item.grantee else ("PUBLIC", (name,))
+        for privilege, passed_on in item.on_database():
+            option = " WITH GRANT OPTION" * passed_on
+            yield Statement(f"GRANT {privilege} ON DATABASE {{}} TO {to}{option}", names)
+        if item.grantor != owner:
+            yield Statement("RESET ROLE")

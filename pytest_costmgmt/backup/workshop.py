@@ -16,6 +16,7 @@ import msgspec
 
 from pytest_costmgmt.backup import restore_extensions as extensions
 from pytest_costmgmt.backup import restore_roles as roles
+from pytest_costmgmt.backup.acl import grantees
 from pytest_costmgmt.backup.deed import Deed, do_all, unexplained
 from pytest_costmgmt.backup.model import ARCHIVE, Difference, Extension, Manifest, Proof
 from pytest_costmgmt.backup.occupied import Powers
@@ -109,6 +110,12 @@ def _not_ours(job: Job) -> list[str]:
                 f"role {job.powers.role} may not act for role {owner}, which owns something in the"
                 " backup: restore as that role, as one that was granted it, or as a superuser"
             )
+    granted = {*grantees(job.manifest)} - roles.owners(job.manifest) - {*job.roles}
+    if granted and not job.powers.createrole:
+        said.append(
+            f"roles that something in the backup is granted to are not on the server:"
+            f" {', '.join(sorted(granted))}; CREATE ROLE each of them first"
+        )
     return said
 
 
@@ -124,8 +131,12 @@ def build(site: Site, job: Job, crew: Crew) -> tuple[Deed, ...]:
     # Another connection: one that was silent for hours may be one that is gone.
     with closing(connect(site.login, deadline=CONNECT)) as connection:
         site.give_back(connection)
-        left += list(do_all(connection, settlements(connection, job.manifest, site.name)))
+        left += list(do_all(connection, _settlements(site, job)))
     return (*left, *(extensions.deed(each, site.name) for each in unmade))
+
+
+def _settlements(site: Site, job: Job) -> tuple[Deed, ...]:
+    return settlements(job.manifest, site.name, {*job.roles, *site.roles})
 
 
 def _make_roles(site: Site, connection: Connection[Any], job: Job) -> list[Deed]:

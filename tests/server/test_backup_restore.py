@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from pytest_costmgmt.backup import disk
@@ -216,16 +217,22 @@ def test_a_disk_that_is_too_small_is_refused(
     assert bed.databases() == {source.name}
 
 
-def test_the_size_that_a_copy_needs() -> None:
-    """Tables are counted with indexes; of two sizes of whole databases the smaller is enough."""
-    server = disk.Server(
-        identifier=1, started=0, port="1", folders=(), tablespace="", wal_limit=2**30,
-        wal_kept=False,
-    )  # fmt: skip
-    assert disk._wal(server, 2**40) == 2**31  # noqa: SLF001
-    kept = type(server)(**{**{f: getattr(server, f) for f in server.__struct_fields__},
-                           "wal_kept": True})  # fmt: skip
-    assert disk._wal(kept, 2**40) == 2**40  # noqa: SLF001
+def test_the_size_that_a_copy_needs(source: Source) -> None:
+    """Of whole databases' sizes the smaller is enough; never less than the tables themselves."""
+    manifest = source.backed_up().manifest
+    (table,) = manifest.relations
+    big = type(table)(schema="s", name="t", kind="table", rows=1, content="0" * 16, bytes=10**9)
+
+    def needed(database: int, copy_of: int | None = None) -> float:
+        held = msgspec.structs.replace(manifest.database, bytes=database)
+        known = msgspec.structs.replace(manifest, relations=(big,), database=held)
+        return disk.estimate(known, copy_of) / 10**9
+
+    assert 2.5 < needed(0) < 3
+    assert needed(2 * 10**9) == pytest.approx(2.2)
+    assert needed(2 * 10**9, 18 * 10**8) == pytest.approx(1.98)
+    assert needed(5 * 10**8) == pytest.approx(1.1)
+    assert needed(9 * 10**9) == needed(0)
 
 
 def test_any_error_of_any_statement_ends_it(bed: RestoreBed, source: Source) -> None:

@@ -262,6 +262,58 @@ def test_verifiers_come_back_on_the_word(bed: RestoreBed, source: Source) -> Non
     assert "SCRAM" not in text
 
 
+def test_privileges_of_a_role_that_is_gone_wait_for_it(
+    bed: RestoreBed, source: Source, tmp_path: Path
+) -> None:
+    """Who may connect is restored for those who are there; for others it is listed."""
+    gone, other = f'gone "=/ {bed.tag}', f"other {bed.tag}"
+    database = ident(source.name)
+    bed.run(f"CREATE ROLE {ident(gone)}", f"CREATE ROLE {ident(other)}")
+    bed.run(
+        f"REVOKE ALL ON DATABASE {database} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {database} TO {ident(other)} WITH GRANT OPTION",
+        f"GRANT TEMPORARY ON DATABASE {database} TO {ident(gone)}",
+        by=bed.owner,
+    )
+    source.backed_up()
+    bed.run(f"REVOKE ALL ON DATABASE {database} FROM {ident(gone)}", f"DROP ROLE {ident(gone)}")
+    done = source.restored()
+    said = [deed.what for deed in done.fixes]
+    assert said == [f"role {gone}", f"privileges of database {bed.name}"]
+    acl = "SELECT i::text FROM pg_database, unnest(datacl) i WHERE datname = %s ORDER BY 1"
+    assert bed.rows(acl, bed.name) == bed.rows(acl, source.name)
+    mended(source, done, tmp_path)
+
+
+def test_what_others_granted_is_granted_by_them(bed: RestoreBed, source: Source) -> None:
+    """A grant that was passed on keeps its grantor, by a superuser."""
+    one, two = f"one {bed.tag}", f"two {bed.tag}"
+    database = ident(source.name)
+    bed.run(
+        f"CREATE ROLE {ident(one)}",
+        f"CREATE ROLE {ident(two)}",
+        f"GRANT CREATE ON DATABASE {database} TO {ident(one)} WITH GRANT OPTION",
+        f"BEGIN; SET LOCAL ROLE {ident(one)};"
+        f" GRANT CREATE ON DATABASE {database} TO {ident(two)}; COMMIT",
+    )
+    done = source.backed_up().restored(by=bed.superuser.on("postgres"))
+    assert done.whole, done.pending
+    acl = "SELECT i::text FROM pg_database, unnest(datacl) i WHERE datname = %s ORDER BY 1"
+    assert bed.rows(acl, bed.name) == bed.rows(acl, source.name)
+    bed.run(*(f"DROP DATABASE {ident(name)}" for name in (bed.name, source.name)))
+
+
+def test_a_role_that_only_tables_know_must_be_there(bed: RestoreBed, source: Source) -> None:
+    """What the dump grants to a missing role would fail: it is named before anything is made."""
+    gone = f"gone {bed.tag}"
+    bed.run(f"CREATE ROLE {ident(gone)}")
+    source.owned(f"GRANT SELECT ON public.mark TO {ident(gone)}").backed_up()
+    _forget(bed, source, gone)
+    with pytest.raises(Refused, match=gone):
+        source.restored()
+    assert bed.databases() == {source.name}
+
+
 def test_names_in_fix_sql_cannot_break_out(bed: RestoreBed, source: Source, tmp_path: Path) -> None:
     """A name with quotes and a line's end is one word for psql, also where it connects."""
     bed.run('CREATE SCHEMA "it\'s; \\! x\n"', on=source.name)
