@@ -34,6 +34,7 @@ _HAVE_DEFAULTS = frozenset({
     "foreign options", "options", "persistence", "populated", "replica identity", "row security",
     "statistics target", "storage", "tablespace", "toast options", "valid", "validated",
 })  # fmt: skip
+_NO_SUCH_LINE = "no such line"
 _UNTOLD = "another definition, untold: it may hold a password"
 
 _T = TypeVar("_T")
@@ -191,12 +192,9 @@ def _roles(was: Iterable[Role], now: Iterable[Role]) -> Iterator[Difference]:
                 yield difference(of, name, *values)
         yield from _set(of, "setting", role.settings, after.settings)
         yield from _fields(of, role, after, ("comment",))
-        if (
-            role.verifier is not None
-            and after.verifier is not None
-            and role.verifier != after.verifier
-        ):
-            yield difference(of, "password", "as in the backup", "another")
+        if None not in (role.verifier, after.verifier) and role.verifier != after.verifier:
+            expected = "as in the backup" if role.verifier else "none"
+            yield difference(of, "password", expected, "another" if after.verifier else "none")
 
 
 def _memberships(manifest: Manifest, now: Iterable[Membership]) -> Iterator[Difference]:
@@ -296,19 +294,18 @@ def _texts(unmatched: Iterable[Unmatched]) -> Iterator[Difference]:
 
 def _shown(whole: Difference) -> Difference:
     """Return a difference fit to be read: of long texts, the lines that differ."""
-    if (
-        max(len(whole.expected), len(whole.found)) <= SHOWN
-        and "\n" not in whole.expected + whole.found
-    ):
+    values = whole.expected, whole.found
+    if max(map(len, values)) <= SHOWN and "\n" not in "".join(values):
         return whole
-    was, now = whole.expected.splitlines(), whole.found.splitlines()
-    return msgspec.structs.replace(
-        whole,
-        expected=_cut(" ".join(line.strip() for line in was if line not in now)),
-        found=_cut(" ".join(line.strip() for line in now if line not in was)),
-    )
+    was, now = (value.splitlines() for value in values)
+    parts = [line for line in was if line not in now], [line for line in now if line not in was]
+    if not any(parts):  # the same lines in another order or number, or another white space
+        told = tuple(repr(value) for value in values)
+    else:
+        told = tuple(" ".join(map(str.strip, part)) or _NO_SUCH_LINE for part in parts)
+    expected, found = map(_cut, told)
+    return msgspec.structs.replace(whole, expected=expected, found=found)
 
 
 def _cut(text: str) -> str:
-    text = text or "the same lines in another order or number"
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text)} characters)"

@@ -148,7 +148,8 @@ SELECT g.rolname::pg_catalog.text, m.rolname::pg_catalog.text,
   JOIN pg_catalog.pg_roles AS g ON g.oid = a.roleid
   JOIN pg_catalog.pg_roles AS m ON m.oid = a.member
   LEFT JOIN pg_catalog.pg_roles AS b ON b.oid = a.grantor
- WHERE a.roleid IN (SELECT oid FROM needed) AND a.member IN (SELECT oid FROM needed)"""
+ WHERE a.roleid IN (SELECT oid FROM needed) AND a.member IN (SELECT oid FROM needed)
+   AND (g.oid >= 16384 OR m.oid >= 16384)"""
 
 _PARAMETERS = """
 SELECT pg_catalog.pg_get_userbyid(i.grantee)::pg_catalog.text, p.parname,
@@ -156,7 +157,7 @@ SELECT pg_catalog.pg_get_userbyid(i.grantee)::pg_catalog.text, p.parname,
          ', ' ORDER BY i.privilege_type COLLATE "C")
   FROM pg_catalog.pg_parameter_acl AS p
  CROSS JOIN LATERAL pg_catalog.aclexplode(p.paracl) AS i
- WHERE i.grantee <> 0 GROUP BY 1, 2"""
+ WHERE i.grantee NOT IN (0, 10) GROUP BY 1, 2"""
 
 _ATTRIBUTES = (
     "superuser",
@@ -182,7 +183,7 @@ def roles(
     granted, named = _parameters(cursor), {"also": list(also)}
     source = {
         "catalog": "pg_authid" if with_verifiers else "pg_roles",
-        "verifier": "r.rolpassword" if with_verifiers else "NULL::pg_catalog.text",
+        "verifier": "COALESCE(r.rolpassword, '')" if with_verifiers else "NULL::pg_catalog.text",
     }
     cursor.execute(_ROLES.format(**source).encode(), named)
     found = []

@@ -99,6 +99,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[str, ...] = ()
     comment: str = ""
     verifier: str | None = None
+    """How the password is stored, "" if there is none; None where nobody asked."""
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):

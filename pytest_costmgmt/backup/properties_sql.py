@@ -80,8 +80,7 @@ SELECT {_NAMED}, v.name, v.value
         || CASE WHEN c.relforcerowsecurity THEN ', forced' ELSE '' END END),
     ('partition bound', CASE WHEN c.relispartition AND c.relkind NOT IN ('i', 'I')
         THEN pg_catalog.pg_get_expr(c.relpartbound, c.oid) END),
-    ('partition key', CASE WHEN c.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END),
-    ('populated', CASE WHEN c.relkind = 'm' AND NOT c.relispopulated THEN 'no' END)
+    ('partition key', CASE WHEN c.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END)
    ) AS v (name, value)
  WHERE v.value IS NOT NULL AND c.relkind NOT IN ('t', 'c') AND {_USER_SCHEMA}
    AND {_OWNED.format("pg_class", "c")}"""

@@ -48,6 +48,7 @@ _STATEMENT = re.compile(
 )
 # An archive's schema refreshes its materialized views, a server's does not: that is their content.
 _DATA = ("MATERIALIZED VIEW DATA ", "TABLE DATA ", "SEQUENCE SET ", "BLOBS ", "STATISTICS DATA ")
+_ABOUT = ("ACL ", "DEFAULT ACL ", "COMMENT ", "SECURITY LABEL ")
 _RESET = b"\nRESET SESSION AUTHORIZATION;"
 
 
@@ -282,7 +283,9 @@ def _entry(key: str, body: bytes, owner: bytes) -> Entry:
         body = body[: -len(last)].rstrip(b"\n")
     if key.startswith(("ACL ", "DEFAULT ACL ")):
         body = b"\n".join(sorted(_grants(body)))
-    return Entry(key, body + b"\n-- Owner: " + owner)
+    # Whose the object is says its own entry.
+    whose = b"" if key.startswith(_ABOUT) else b"\n-- Owner: " + owner
+    return Entry(key, body + whose)
 
 
 def _grants(body: bytes) -> Iterator[bytes]:

@@ -265,7 +265,7 @@ def proven(
 
 def _visible(job: Job, told: Told) -> Manifest:
     """Return the manifest without what this login may not see: roles' verifiers."""
-    if job.powers.superuser or not any(role.verifier for role in job.manifest.roles):
+    if job.powers.superuser or all(role.verifier is None for role in job.manifest.roles):
         return job.manifest
     about = "roles' passwords are not compared: only a superuser sees their verifiers"
     told(Progress(stage="proving", about=about))

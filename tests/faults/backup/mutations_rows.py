@@ -161,9 +161,8 @@ ROWS = [
     Mutation(
         "shadowing-types",
         "UPDATE shadow.real SET c = 'Real'",
-        "table shadow.\"real\"",
+        "table shadow.real",
         "content",
-        about=('shadow."real"', "shadow.real"),
     ),
 ]  # fmt: skip
 
@@ -307,9 +306,8 @@ VIEWS = [
     Mutation(
         "view-unpopulated",
         "REFRESH MATERIALIZED VIEW torture.none WITH NO DATA",
-        'materialized view torture."none"',
+        "materialized view torture.none",
         "populated",
-        about=('torture."none"',),
     ),
     Mutation(
         "view-populated",

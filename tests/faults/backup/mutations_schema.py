@@ -8,7 +8,7 @@ from tests.faults.backup.mutation import Mutation, table
 
 T = "TABLE torture."
 INDEX = "INDEX torture."
-RI = 'trigger "RI_FKey_check_ins" of constraint around on torture.round_a'
+RI = "trigger RI_FKey_check_ins of constraint around on torture.round_a"
 
 TABLES = [
     Mutation(f"table-{name}", sql, of, field, about=about, since=since)
@@ -195,7 +195,7 @@ TRIGGERS = [
     )
 ]  # fmt: skip
 
-FUNCTION = "FUNCTION torture.plain(a integer, VARIADIC b text[])"
+FUNCTION = "FUNCTION torture.plain(integer, text[])"
 OBJECTS = [
     Mutation(f"object-{name}", sql, of, field, about=about, since=since)
     for name, sql, of, field, about, since in (
@@ -221,14 +221,14 @@ OBJECTS = [
          ("torture.window_(integer)",), 13),
         ("procedure-body", "CREATE OR REPLACE PROCEDURE torture.proc(INOUT a int) LANGUAGE plpgsql"
          " AS $$ BEGIN a := a + 2; COMMIT; END $$",
-         "PROCEDURE torture.proc(INOUT a integer)", "definition", (), 13),
+         "PROCEDURE torture.proc(integer)", "definition", (), 13),
         ("aggregate-dropped", "DROP AGGREGATE torture.percent(float8 ORDER BY float8)",
-         "AGGREGATE torture.percent(double precision ORDER BY double precision)", "existence",
+         "AGGREGATE torture.percent(double precision, double precision)", "existence",
          ("torture.percent",), 13),
         ("operator-dropped", "DROP OPERATOR torture.!~ (NONE, torture.pair)",
-         "OPERATOR torture.!~", "existence", ("torture.!~",), 13),
+         "OPERATOR torture.!~", "existence", ("torture.!~", "OPERATOR !~"), 13),
         ("operator-class-dropped", "DROP OPERATOR CLASS torture.backwards USING btree",
-         "OPERATOR CLASS torture.backwards", "existence", ("torture.backwards",), 13),
+         "OPERATOR CLASS torture.backwards", "existence", ("torture.backwards", "OPERATOR CLASS backwards"), 13),
         ("cast-context", "UPDATE pg_cast SET castcontext = 'i'"
          " WHERE casttarget = 'torture.pair'::regtype",
          "CAST CAST (integer AS torture.pair)", "definition", (), 13),
@@ -244,10 +244,10 @@ OBJECTS = [
          "definition", (), 13),
         ("domain-not-null", "ALTER DOMAIN torture.small_positive DROP NOT NULL",
          "DOMAIN torture.small_positive", "definition", (), 13),
-        ("type-dropped", "DROP TYPE torture.shell_only", "SHELL TYPE torture.shell_only",
+        ("type-dropped", "DROP TYPE torture.shell_only", "TYPE torture.shell_only",
          "existence", ("torture.shell_only",), 13),
         ("collation-dropped", "ALTER COLLATION torture.\"c collation\" RENAME TO cc",
-         "COLLATION torture.cc", "existence", ("torture.cc", "c collation", "torture.collated"), 13),
+         "COLLATION torture.cc", "existence", ("torture.cc", "c collation", "torture.collated", "COLLATION cc"), 13),
         ("view-definition", "CREATE OR REPLACE VIEW torture.whole_rows AS"
          " SELECT x FROM torture.indexed AS x WHERE id > 1",
          "VIEW torture.whole_rows", "definition", (), 13),
@@ -257,7 +257,7 @@ OBJECTS = [
          "DEFAULT torture.view_ n", "existence", ("torture.view_",), 13),
         ("schema-added", "CREATE SCHEMA extra", "SCHEMA extra", "existence", ("extra",), 13),
         ("statistics-dropped", "DROP STATISTICS torture.stats", "statistics torture.stats",
-         "definition", ("torture.stats",), 13),
+         "definition", ("torture.stats", "STATISTICS stats"), 13),
         ("statistics-target", "ALTER STATISTICS torture.stats SET STATISTICS 98",
          "statistics torture.stats", "statistics target", (), 13),
         ("statistics-kinds", "DROP STATISTICS torture.stats; CREATE STATISTICS torture.stats"
@@ -266,7 +266,7 @@ OBJECTS = [
          " COMMENT ON STATISTICS torture.stats IS 'statistics'",
          "statistics torture.stats", "definition", (), 13),
         ("policy-dropped", "DROP POLICY change ON torture.twins", "policy change on torture.twins",
-         "definition", ("torture.twins",), 13),
+         "definition", ("torture.twins", "POLICY change ON twins"), 13),
         ("policy-expression", "ALTER POLICY change ON torture.twins USING (a > 1)",
          "policy change on torture.twins", "definition", ("torture.twins",), 13),
         ("policy-roles", 'ALTER POLICY "see ""some" ON torture.many TO "--torture"',
@@ -293,7 +293,7 @@ OBJECTS = [
          ("torture.configuration_",), 13),
         ("text-search-option", "ALTER TEXT SEARCH DICTIONARY torture.dictionary_ (accept = true)",
          "TEXT SEARCH DICTIONARY torture.dictionary_", "definition", ("torture.dictionary_",), 13),
-        ("extension-dropped", "DROP EXTENSION pg_trgm CASCADE", "extension pg_trgm", "existence",
+        ("extension-dropped", "DROP INDEX torture.indexed_trgm; DROP EXTENSION pg_trgm", "extension pg_trgm", "existence",
          ("pg_trgm", "torture.indexed_trgm"), 13),
         ("extension-added", "CREATE EXTENSION tablefunc", "extension tablefunc", "existence",
          ("tablefunc",), 13),
@@ -305,7 +305,7 @@ OBJECTS = [
         ("extension-member-gone", "ALTER EXTENSION pg_trgm DROP FUNCTION public.show_limit();"
          " DROP FUNCTION public.show_limit()", "extension pg_trgm", "members", (), 13),
         ("table-made-an-extension's", "ALTER EXTENSION pg_trgm ADD TABLE torture.one",
-         T + "one", "existence", ("torture.one", "torture.owned", "pg_trgm", "torture_some",
+         T + "one", "existence", ("torture.one", "TABLE one", "torture.owned", "pg_trgm", "torture_some",
                                      "torture.invokers", "torture.set_null_some"), 13),
     )
 ]  # fmt: skip
