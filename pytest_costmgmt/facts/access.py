@@ -44,7 +44,13 @@ SELECT s.name, s.reset_val, coalesce(s.unit, ''), s.source
        'client_encoding', 'server_encoding', 'row_security', 'session_replication_role', 'role'])
 """
 
-_IDENTIFIER = "SELECT system_identifier::pg_catalog.text FROM pg_catalog.pg_control_system()"
+# A clone of the server's files (a snapshot, a standby) has its identifier, but a start of its own.
+_IDENTIFIER = """
+SELECT system_identifier::pg_catalog.text, pg_catalog.to_char(
+       pg_catalog.timezone('UTC', pg_catalog.pg_postmaster_start_time()),
+       'YYYY-MM-DD HH24:MI:SS.US')
+  FROM pg_catalog.pg_control_system()
+"""
 
 _LOCAL_RULES = """
 SELECT coalesce(r.database, '{}'), coalesce(r.user_name, '{}'), r.auth_method
@@ -75,7 +81,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     ``clock_skew`` is the server's clock minus ours in seconds, known up to
     ``clock_uncertainty``. ``pooled``: the process that answers is not the one that was connected
-    to. ``identifier`` is the server's system identifier, or "".
+    to. ``identifier`` is the server's system identifier and its start's time, or "".
     """
 
     server_version: int
@@ -327,7 +333,7 @@ def _session(connection: Any, deadline: float, *, identify: bool) -> Session:
 
 
 def _identifier(connection: Any, deadline: float) -> str:
-    """Return the server's system identifier, or "" if this login may not see it."""
+    """Return the server's identifier and when it started, or "" if this login may not see it."""
     try:
         with (
             asking("asking for the system identifier"),
@@ -336,7 +342,7 @@ def _identifier(connection: Any, deadline: float) -> str:
             row = cursor.execute(_IDENTIFIER).fetchone()
     except CostMgmtError:
         return ""
-    return "" if row is None else str(row[0])
+    return "" if row is None else f"{row[0]}, started at {row[1]} UTC"
 
 
 def _local_rules(connection: Any, deadline: float) -> tuple[Rule, ...]:
