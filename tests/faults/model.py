@@ -36,7 +36,8 @@ class Fault:
     Planted into the run: ``plant_options``, ``plant_environ``, ``open_files`` (by name, readable
     by everybody), ``started_by`` (an argument of the process that starts it), ``elsewhere`` (the
     administrator's login leads to another server: a clone, or one with an identity of its own),
-    ``meanwhile`` (what an administrator does over and over while it runs). In these, ``{folder}``, ``{app_password}`` and ``{hive_password}`` are the run's.
+    ``meanwhile`` (what an administrator does over and over while it runs). In these, ``{folder}``,
+    ``{app_password}`` and ``{hive_password}`` are the run's.
 
     The healthy server's run has ``given``, ``network``, ``options`` and ``environ`` too.
     """
