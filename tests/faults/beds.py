@@ -119,7 +119,7 @@ class Beds:
         """Return the report of an unharmed copy under the same circumstances, made once."""
         key = fault.circumstances
         if key not in self._baselines:
-            place = self.folder / f"baseline-{len(self._baselines)}"
+            place = self.folder / f"baseline-{secrets.token_hex(4)}"
             place.mkdir()
             with self.copy(place, replace(fault, conf=(), hba=(), elsewhere="")) as bed:
                 self._baselines[key] = bed.check(fault)
