@@ -1,3 +1,3 @@
 # Alive: answers at all. Refusing is an answer too: while it recovers, shuts down or is full.
-pg_isready -q -t 4 -h "$POD_IP" -p 5432 -U postgres -d postgres
+pg_isready -q -t 4 -h "$POD_IP" -U postgres -d postgres
 [ $? -le 1 ]

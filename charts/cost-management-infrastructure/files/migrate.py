@@ -131,7 +131,7 @@ def migrate(command, cursor, library):
     asked = time.monotonic()
     while child.poll() is None:
         time.sleep(0.5)
-        if time.monotonic() - asked > 15:
+        if time.monotonic() - asked > 5:
             asked = time.monotonic()
             try:
                 cursor.execute("SELECT 1")

@@ -2,5 +2,5 @@
 # needs no password and has reserved connections. So neither a rotated password nor a full server
 # takes the only endpoint away.
 export PGCONNECT_TIMEOUT=3
-pg_isready -q -t 3 -h "$POD_IP" -p 5432 -U postgres -d postgres &&
+pg_isready -q -t 3 -h "$POD_IP" -U postgres -d postgres &&
   psql -X -q -A -t -w -U postgres -d postgres -c 'SELECT 1' >/dev/null

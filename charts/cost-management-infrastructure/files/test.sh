@@ -2,7 +2,7 @@
 # right one does again. psql says 0, 2, 0; the outer two tell a refusal from a server that is gone.
 # In the environment: PGHOST, PGPORT, PGUSER, PGDATABASE, and SECRET_PASSWORD.
 set -u
-export PGCONNECT_TIMEOUT=10 PGPASSFILE=/dev/null
+export PGCONNECT_TIMEOUT=10
 
 for _ in 1 2 3 4 5 6 7 8 9 10; do
   pg_isready -q -t 3 && break
