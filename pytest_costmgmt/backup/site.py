@@ -13,7 +13,7 @@ from pytest_costmgmt.backup.deed import Deed, do
 from pytest_costmgmt.backup.model import Database
 from pytest_costmgmt.backup.progress import Progress, Told
 from pytest_costmgmt.backup.restore_database import creation
-from pytest_costmgmt.backup.scratch import CONNECT, reconnect, remove
+from pytest_costmgmt.backup.scratch import reconnect, remove
 from pytest_costmgmt.errors import BackupFailed, ConnectFailed, CostMgmtError, FactUnavailable
 from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.connect import read_only
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 DUPLICATE_DATABASE = "42P04"
+
+AWAY = 30.0
+"Seconds that a server that went away is waited for, to remove what was made there."
 
 
 class Site:
@@ -107,11 +110,11 @@ class Site:
 
     def _remove(self) -> None:
         if self._begun:
-            remove(self.login, self.name)
+            remove(self.login, self.name, deadline=AWAY)
         if not self.roles:
             return
         try:
-            with closing(reconnect(self.login, deadline=CONNECT)) as connection:
+            with closing(reconnect(self.login, deadline=AWAY)) as connection:
                 while self.roles:
                     run(connection, [Statement("DROP ROLE IF EXISTS {}", (self.roles[-1],))])
                     self.roles.pop()

@@ -15,6 +15,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pytest_costmgmt.backup import site
+from pytest_costmgmt.backup.progress import Progress
+from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.programs import Programs
 from pytest_costmgmt.servers import embedded
@@ -268,13 +271,20 @@ def test_the_command_tells_what_it_did(
 
 
 def test_a_server_that_stays_away_is_told_with_what_is_left(
-    bed: RestoreBed, server: embedded.Instance, source: Source, start: Callable[..., Command]
+    bed: RestoreBed,
+    server: embedded.Instance,
+    source: Source,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """If the server does not come back, the half-made database is named, and how to remove it."""
     source.backed_up()
-    command = start("restore", f"--database={bed.name}")
-    until(lambda: copying(bed), command)
-    server.stop()
-    assert command.status() == 8, command.said
-    assert "DROP DATABASE" in command.said
-    assert f"{bed.tag}.new-" in command.said.replace("\n", "")
+    monkeypatch.setattr(site, "AWAY", 1.0)
+
+    def told(progress: Progress) -> None:
+        if progress.stage == "restoring":
+            server.stop()
+
+    with pytest.raises(BackupFailed, match="half made") as caught:
+        source.restored(told=told)
+    assert "DROP DATABASE" in caught.value.hint
+    assert f"{bed.tag}.new-" in caught.value.hint
