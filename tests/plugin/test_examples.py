@@ -35,7 +35,7 @@ def test_an_example_passes(tmp_path: Path, name: str, workers: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

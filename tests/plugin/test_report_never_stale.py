@@ -102,7 +102,7 @@ def test_the_gate_writes_for_allure_when_it_is_asked_to(tmp_path: Path) -> None:
             "--alluredir", str(tmp_path / "allure"), "--report", str(tmp_path / "report"),
         ],
         cwd=tmp_path, env={**os.environ, "PGPASSWORD": "never-asked-for"}, capture_output=True,
-        text=True, timeout=120, check=False,
+        text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 8, done.stdout + done.stderr
     report = json.loads((tmp_path / "report" / "report.json").read_text())

@@ -61,7 +61,7 @@ def bundled(
     command = [sys.executable, "-m", "pytest_costmgmt.cli", "support-bundle", str(folder)]
     return subprocess.run(
         [*command, "--out", str(out)], cwd=cwd or out.parent, env={**os.environ, **environ},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def report_in(folder: Path) -> Ran:
     command = [sys.executable, "-m", "pytest", "--costmgmt", "--costmgmt-mode=release"]
     done = subprocess.run(
         [*command, f"--costmgmt-report={folder}"], cwd=folder.parent,
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     return Ran(done.returncode, done.stdout, done.stderr, folder)
 
@@ -190,6 +190,6 @@ def test_a_conformant_runs_folder_holds_no_old_logs(tmp_path: Path) -> None:
     (folder / "server.log").write_text("of yesterday")
     command = [sys.executable, "-m", "pytest", "--costmgmt", "--costmgmt-mode=release"]
     subprocess.run([*command, f"--costmgmt-report={folder}"], cwd=tmp_path, check=False,
-                   capture_output=True, timeout=60)  # fmt: skip
+                   capture_output=True, timeout=240)  # fmt: skip
     assert json.loads((folder / "report.json").read_text())["verdict"] == "inconclusive"
     assert not (folder / "server.log").exists()

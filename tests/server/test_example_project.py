@@ -92,7 +92,7 @@ class Application:
         """Run the management command."""
         return subprocess.run(
             [*self.manage, *arguments], env=self.environment(**more), cwd="/",
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=240, check=False,
         )  # fmt: skip
 
     def ok(self, *arguments: str, **more: str) -> str:
@@ -211,7 +211,7 @@ def test_a_new_tenant_after_an_old_one_was_dropped_behind_its_row(
     assert finding.fix is not None
     done = subprocess.run(
         ["/bin/sh", "-ec", finding.fix.text], env=application.environment(),
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert application.failing(expected) == []
@@ -249,7 +249,7 @@ def test_half_migrated_is_ended_by_migrating(application: Application) -> None:
     assert finding.fix is not None
     subprocess.run(
         ["/bin/sh", "-ec", finding.fix.text], env=application.environment(), check=True,
-        capture_output=True, timeout=120,
+        capture_output=True, timeout=240,
     )  # fmt: skip
     assert application.failing(expected) == []
 

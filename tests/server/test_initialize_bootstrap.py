@@ -104,7 +104,7 @@ def test_a_dry_run_is_a_script_for_psql(
         [programs.bindir / "psql", "-X", "-v", "ON_ERROR_STOP=1", "-v", "password=a-given-one",
          operator.admin["admin-dsn"]],
         input=operator.said, env={**os.environ, "PGPASSWORD": packed["password"]},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     for name in operator.files.values():

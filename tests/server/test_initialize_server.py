@@ -108,7 +108,7 @@ def test_no_plain_password_reaches_the_servers_log(bed: Bed, server: embedded.In
 def test_two_processes_at_once_both_succeed(bed: Bed) -> None:
     """Two processes that initialize an empty server at once both end well, with one result."""
     first, second = bed.process(), bed.process()
-    said = [child.communicate(timeout=120)[0].split() for child in (first, second)]
+    said = [child.communicate(timeout=240)[0].split() for child in (first, second)]
     assert [words[-1] for words in said] == ["done", "done"]
     assert [child.returncode for child in (first, second)] == [0, 0]
     # Each thing was made by one of them.

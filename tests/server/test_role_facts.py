@@ -127,7 +127,7 @@ class Bed:
              "-p", login.where.get("port", "5432"), "-U", login.role],
             env={**os.environ, "PGPASSWORD": packed, "PGDATABASE": self.role,
                  "PGCLIENTENCODING": "UTF8"},
-            input=finding.fix.text, capture_output=True, encoding="utf-8", timeout=60, check=False,
+            input=finding.fix.text, capture_output=True, encoding="utf-8", timeout=240, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr + finding.fix.text
 

@@ -42,7 +42,12 @@ def printed(ran: Ran) -> dict[str, str]:
 def shell(command: str) -> str:
     """Run a command as a person pastes it."""
     done = subprocess.run(
-        ["/bin/sh", "-c", command], cwd="/", check=False, capture_output=True, text=True, timeout=60
+        ["/bin/sh", "-c", command],
+        cwd="/",
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout

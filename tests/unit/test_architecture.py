@@ -131,7 +131,7 @@ def test_an_unrelated_run_imports_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:allure_pytest",
          "-p", "no:randomly", "-p", "no:hypothesispytest", str(tmp_path)],
-        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60,
+        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

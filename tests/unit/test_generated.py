@@ -67,7 +67,7 @@ def test_the_catalogue_is_what_is_collected_both_ways(tmp_path: Path) -> None:
     """Pytest collects each check of the widest profile once, in the catalogue's order; no other."""
     done = subprocess.run(
         [sys.executable, "-c", COLLECT], cwd=tmp_path, capture_output=True, text=True,
-        timeout=120, check=False,
+        timeout=240, check=False,
     )  # fmt: skip
     lines = [line for line in done.stdout.splitlines() if line.startswith("FOUND")]
     assert len(lines) == 1, done.stdout + done.stderr

@@ -138,7 +138,7 @@ def _django(application: Path, samples: list[list[str]]) -> list[Any]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=240,
     )
     return [json.loads(line) for line in done.stdout.splitlines()]
 
