@@ -260,7 +260,9 @@ UNION ALL SELECT 'pg_catalog.pg_foreign_server'::pg_catalog.regclass, oid, srvow
 
 _IDENTIFIED = """
 CASE WHEN pg_catalog.right(i.type, 7) = ' column' AND i.type <> 'index column' THEN 'column'
-     ELSE i.type END || ' ' || i.identity"""
+     ELSE i.type END || ' ' || CASE i.type WHEN 'transform'
+     THEN pg_catalog.replace(i.identity, ' on language ', ' language ')  -- before 16
+     ELSE i.identity END"""
 
 # Said without naming the object, so that none of PostgreSQL's own thousands is named.
 _USERS = f"""
@@ -272,7 +274,7 @@ _LASTING = "NOT pg_catalog.starts_with(COALESCE(i.schema, ''), 'pg_')"
 
 
 def owners(_version: int) -> str:
-    """Return owners and ACLs of all that is not a relation."""
+    """Return owners and ACLs of all that is not a relation, nor made for another object."""
     return f"""
 SELECT {_IDENTIFIED}, v.name, v.value
   FROM ({_CLASSES}) AS o (class, oid, owner, acl, kind)
@@ -283,7 +285,7 @@ SELECT {_IDENTIFIED}, v.name, v.value
  WHERE v.value IS NOT NULL AND {_LASTING}
    AND {_USERS.format("o.class", "o.oid")}
    AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS e
-                    WHERE e.classid = o.class AND e.objid = o.oid AND e.deptype = 'e')"""
+                    WHERE e.classid = o.class AND e.objid = o.oid AND e.deptype IN ('e', 'i'))"""
 
 
 def comments(_version: int) -> str:
