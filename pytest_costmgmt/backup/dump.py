@@ -19,7 +19,7 @@ from pytest_costmgmt.backup import manifest as manifests
 from pytest_costmgmt.backup.dump_pass import Changed, Pass, Seen
 from pytest_costmgmt.backup.model import ARCHIVE, Manifest
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
-from pytest_costmgmt.errors import BackupFailed, UsageProblem
+from pytest_costmgmt.errors import BackupFailed, CostMgmtError, UsageProblem
 from pytest_costmgmt.postgres.clients import HAS_COMPRESSION, Clients, Compression
 from pytest_costmgmt.postgres.command import Stop, never
 from pytest_costmgmt.postgres.login import Login
@@ -134,7 +134,7 @@ def _settled(wanted: Pass, told: Told, stop: Stop) -> Seen:
 @contextlib.contextmanager
 def _beside(out: Path, run_id: str) -> Iterator[Path]:
     """Yield a new folder, 0700, beside ``out``; it is gone at the end unless it was renamed."""
-    _must_be_free(out)
+    must_be_free(out)
     folder = out.parent / f".{out.name}.{run_id}.partial"
     try:
         folder.mkdir(mode=0o700)
@@ -142,6 +142,8 @@ def _beside(out: Path, run_id: str) -> Iterator[Path]:
         raise UsageProblem(f"--out={out} cannot be written: {error.strerror}.") from None
     try:
         yield folder
+    except CostMgmtError:  # some of ours are the operating system's as well
+        raise
     except OSError as error:
         raise BackupFailed(f"{out} could not be written: {error.strerror or error}") from None
     finally:
@@ -156,7 +158,8 @@ def _remove(folder: Path) -> None:
         raise
 
 
-def _must_be_free(out: Path) -> None:
+def must_be_free(out: Path) -> None:
+    """Raise UsageProblem if a backup cannot become ``out``: it never writes into what exists."""
     if not out.name or out.name in {".", ".."}:
         raise UsageProblem(f"--out={out} names no new folder.")
     if os.path.lexists(out):
@@ -166,7 +169,7 @@ def _must_be_free(out: Path) -> None:
 def _publish(folder: Path, out: Path) -> None:
     """See all of it on the disk, then give it its name."""
     _sync(folder)
-    _must_be_free(out)
+    must_be_free(out)
     folder.rename(out)
     _sync(out.parent)
 

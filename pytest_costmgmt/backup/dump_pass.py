@@ -216,6 +216,7 @@ class _Work:
         # If nothing can be asked, what stopped them is why.
         with contextlib.suppress(FactUnavailable):
             self._check_files()
+            self.snapshot.probe()
             self._check_shapes()
         raise min(errors, key=lambda error: not isinstance(error, BackupFailed))
 

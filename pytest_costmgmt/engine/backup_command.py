@@ -44,6 +44,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 def backup(wanted: Wanted, environ: Mapping[str, str], *, echo: Echo) -> int:
     """Back a database up; say what the backup holds, and what it will not bring back."""
     target = login(wanted.target, wanted.password_file)
+    dump.must_be_free(wanted.out)
     with interruptible():
         way = Way(target, bindir=wanted.bindir, environ=environ, deadline=wanted.connect_timeout)
         into = version_number(wanted.restore_into, server=way.number)

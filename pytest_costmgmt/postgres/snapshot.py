@@ -40,6 +40,17 @@ class Exported:
         self.lost = ""
         "Why the link was lost, and the snapshot with it."
 
+    def probe(self) -> None:
+        """Ask whether the link still holds, then :meth:`check`."""
+        import psycopg  # noqa: PLC0415 - heavy
+
+        try:
+            with self.guard:
+                self.cursor.execute("SELECT 1")
+        except psycopg.Error as error:
+            self.lost = redact(" ".join(str(error).split())) or type(error).__name__
+        self.check()
+
     def check(self) -> None:
         """Raise BackupFailed if the link was lost: nobody can import the snapshot any more."""
         if self.lost:
@@ -137,14 +148,10 @@ def _kept_alive(snapshot: Exported, interval: float) -> Iterator[None]:
     over = threading.Event()
 
     def speak() -> None:
-        import psycopg  # noqa: PLC0415 - heavy
-
-        try:
+        # Whoever works with the snapshot finds out by check().
+        with contextlib.suppress(BackupFailed):
             while not over.wait(interval):
-                with snapshot.guard:
-                    snapshot.cursor.execute("SELECT 1")
-        except psycopg.Error as error:
-            snapshot.lost = redact(" ".join(str(error).split())) or type(error).__name__
+                snapshot.probe()
 
     thread = threading.Thread(target=speak, name="costmgmt-snapshot", daemon=True)
     thread.start()
