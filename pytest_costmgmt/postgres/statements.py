@@ -118,7 +118,9 @@ def locked(connection: Connection[Any], *, wait: float = LOCK_WAIT) -> Iterator[
             )
             if connection.info.server_version >= HAS_TRANSACTION_TIMEOUT:
                 cursor.execute("SET LOCAL transaction_timeout = 0")
-            cursor.execute("SELECT pg_catalog.pg_advisory_xact_lock(%s)", (LOCK,))
+            # Without parameters: the extended protocol's portal would stay open, and its snapshot
+            # with it, for which a migration's CREATE INDEX CONCURRENTLY waits without end.
+            cursor.execute(f"SELECT pg_catalog.pg_advisory_xact_lock({LOCK})".encode())
         except psycopg.Error as error:
             text = redact(error.diag.message_primary or type(error).__name__)
             raise StatementFailed("the lock", text, sqlstate=error.sqlstate) from None
