@@ -14,6 +14,8 @@ import sys
 import time
 
 LOCK = int.from_bytes(b"migrates", "big")
+HAS_TRANSACTION_TIMEOUT = 170000
+ASK_EVERY = 5
 # The server's words for what no waiting heals. Anything else is tried again until the deadline.
 HOPELESS = (
     "authentication failed",
@@ -68,7 +70,7 @@ def login():
 
 def connect(library, how, deadline):
     """Wait for an authenticated answer, not for an open port; a refusal ends the wait."""
-    where = "{user} at {host}:{port}, database {dbname}".format(**how)
+    where = f"{how['user']} at {how['host']}:{how['port']}, database {how['dbname']}"
     told = None
     while True:
         try:
@@ -89,17 +91,18 @@ def connect(library, how, deadline):
 
 
 def lock(connection, deadline):
-    """Take the lock, or wait for who has it; returns the cursor that asks whether it is still ours."""
+    """Take the lock, or wait for who has it; returns the cursor that asks if it is still ours."""
     cursor = connection.cursor()
     cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
     cursor.execute("SET LOCAL statement_timeout = 0")
     cursor.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     cursor.execute("SELECT pg_catalog.current_setting('server_version_num')")
-    if int(cursor.fetchone()[0]) >= 170000:
+    if int(cursor.fetchone()[0]) >= HAS_TRANSACTION_TIMEOUT:
         cursor.execute("SET LOCAL transaction_timeout = 0")
     told = False
     while True:
-        cursor.execute("SELECT pg_catalog.pg_try_advisory_xact_lock(%s)", (LOCK,))
+        # Without parameters: a portal of the extended protocol would stay open, with its snapshot.
+        cursor.execute(f"SELECT pg_catalog.pg_try_advisory_xact_lock({LOCK})")
         if cursor.fetchone()[0]:
             return cursor
         if time.monotonic() > deadline:
@@ -125,13 +128,13 @@ def migrate(command, cursor, library):
     try:
         child = subprocess.Popen(command)
     except OSError as error:
-        fail("cannot start {}: {}".format(command[0], error.strerror))
+        fail(f"cannot start {command[0]}: {error.strerror}")
     # As the container's first process we get no default action: pass the signal on.
     signal.signal(signal.SIGTERM, lambda *_: (end(child), fail("ended from outside (SIGTERM)")))
     asked = time.monotonic()
     while child.poll() is None:
         time.sleep(0.5)
-        if time.monotonic() - asked > 5:
+        if time.monotonic() - asked > ASK_EVERY:
             asked = time.monotonic()
             try:
                 cursor.execute("SELECT 1")
@@ -153,10 +156,10 @@ def main(command):
     status = migrate(command, cursor, library)
     if status < 0:
         why = " (killed: out of memory?)" if status == -signal.SIGKILL else ""
-        fail("the migration command was ended by signal {}{}".format(-status, why))
+        fail(f"the migration command was ended by signal {-status}{why}")
     if status:
-        fail("the migration command failed with status {}: see its last lines above".format(status))
-    say("migrated in {:.0f} s".format(time.monotonic() - began))
+        fail(f"the migration command failed with status {status}: see its last lines above")
+    say(f"migrated in {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":
