@@ -18,6 +18,7 @@ from pytest_costmgmt.postgres import programs_places
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.programs import Programs, find_programs
 from pytest_costmgmt.servers import embedded, embedded_folders
+from tests.server.mounts import within
 
 ROOT = os.geteuid() == 0
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -96,18 +97,15 @@ print("left:", [p.name for p in Path(sys.argv[1]).iterdir()])
 """
 
 
-@pytest.mark.skipif(not ROOT or shutil.which("unshare") is None, reason="mounts a small disk")
 @pytest.mark.parametrize("size", ["5m", "20m"])
 def test_a_real_disk_that_fills_up(base: Path, size: str) -> None:
     """On a disk that really is too small the answer says so, and nothing is left on it."""
-    mounted = 'mount -t tmpfs -o mode=755,size="$1" none "$2" || exit 77; exec "$3" -c "$4" "$2"'
+    mounts = f"mount -t tmpfs -o mode=755,size={size} none {base}"
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", mounted, "sh", size, str(base), sys.executable, SMALL_DISK],
+        within(mounts, [sys.executable, "-c", SMALL_DISK, str(base)]),
         check=False, capture_output=True, text=True, cwd=REPOSITORY,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])},
     )  # fmt: skip
-    if done.returncode == 77 or "unshare" in done.stderr:
-        pytest.skip("no mounts here")
     assert "ProvisionFailed" in done.stdout
     assert "No space left on device" in done.stdout
     assert "left: []" in done.stdout
