@@ -154,8 +154,9 @@ class Attempt:
         first = Statement("ALTER DATABASE {} RENAME TO {}", (plan.new, plan.name))
         if plan.old is not None:
             first = Statement("ALTER DATABASE {} RENAME TO {}", (plan.name, plan.kept))
+        self.errand.run(*_BEGIN)
         self.started = time.monotonic()
-        self.errand.send([*_BEGIN, first])
+        self.errand.send([first])
         while not self.errand.over(_LOOK):
             self._end_sessions(helper)
 
