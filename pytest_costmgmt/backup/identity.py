@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pytest_costmgmt.backup.model import Database, Extension, Membership, Role
-from pytest_costmgmt.backup.properties_sql import PG15
+from pytest_costmgmt.backup.properties_parts import PG15
 
 if TYPE_CHECKING:
     from psycopg import Cursor
