@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import TupleRow
 
+    from pytest_costmgmt.backup.model import Proof
     from pytest_costmgmt.engine.user_fixtures_database import Credentials, Database
     from pytest_costmgmt.engine.user_fixtures_databases import Databases
     from pytest_costmgmt.servers import Server
@@ -95,6 +96,22 @@ def costmgmt_connection(
         connection = costmgmt_database.connect()
     yield connection
     connection.close()
+
+
+@pytest.fixture
+def costmgmt_roundtrip(
+    request: pytest.FixtureRequest, costmgmt_settings: Settings, costmgmt_server: Server
+) -> Callable[[Database], Proof]:
+    """Backs a database up, restores it beside, proves that it is the same, and removes it.
+
+    ``costmgmt_roundtrip(costmgmt_database)`` returns the proof; what differs is an AssertionError.
+    """
+    from pytest_costmgmt.engine import user_fixtures  # noqa: PLC0415 - only when asked for
+
+    with user_fixtures.telling(request.config, "costmgmt_roundtrip"):
+        from pytest_costmgmt.engine.user_fixtures_roundtrip import proving  # noqa: PLC0415
+
+        return proving(costmgmt_settings, costmgmt_server)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -140,6 +140,7 @@ def test_fixtures_are_listed_with_what_they_are(run: Run) -> None:
         ("costmgmt_database_factory", "session", "wider scopes"),
         ("costmgmt_database", "", "A fresh, initialized database"),
         ("costmgmt_connection", "", "A psycopg connection"),
+        ("costmgmt_roundtrip", "", "Backs a database up"),
     ]:
         shown = re.search(rf"^{name}\b(?P<scope>.*)\n(?P<line>.*)", out, re.MULTILINE)
         assert shown, out
