@@ -80,7 +80,7 @@ class Source:
 DATABASE = """
 SELECT pg_get_userbyid(datdba), datconnlimit, datistemplate, datacl::text,
        shobj_description(oid, 'pg_database'),
-       (SELECT array_agg(coalesce(r.rolname, '') || c ORDER BY 1)
+       (SELECT array_agg(coalesce(r.rolname, '') || c ORDER BY coalesce(r.rolname, '') || c)
           FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole,
                unnest(setconfig) c WHERE s.setdatabase = d.oid)
   FROM pg_database d WHERE datname = %s
