@@ -61,7 +61,7 @@ class RestoreBed:
             return None
         with closing(connect(self.owner.on(name), deadline=10)) as connection:
             found = connection.execute("SELECT mark FROM public.mark").fetchone()
-        return found and found[0]
+        return None if found is None else str(found[0])
 
     def look(self, name: str) -> Existing | None:
         """Return a database as the owner sees it."""
