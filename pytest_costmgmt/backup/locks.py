@@ -51,7 +51,7 @@ SELECT DISTINCT l.relation::pg_catalog.int8
 FROM pg_catalog.pg_locks AS l
 JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
 WHERE a.application_name = %s AND a.datname = pg_catalog.current_database()
-  AND a.usename = CURRENT_USER AND a.backend_type = 'client backend'
+  AND a.usename = SESSION_USER AND a.backend_type = 'client backend'
   AND l.locktype = 'relation' AND l.granted AND l.relation >= 16384
 """
 
@@ -65,7 +65,7 @@ JOIN pg_catalog.pg_locks AS l ON l.pid = a.pid AND NOT l.granted
 LEFT JOIN pg_catalog.pg_class AS c ON c.oid = l.relation
 LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE a.application_name = ANY (%s) AND a.datname = pg_catalog.current_database()
-  AND a.usename = CURRENT_USER AND a.pid <> pg_catalog.pg_backend_pid()
+  AND a.usename = SESSION_USER AND a.pid <> pg_catalog.pg_backend_pid()
   AND a.wait_event_type = 'Lock'
 """
 

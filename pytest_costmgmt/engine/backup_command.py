@@ -12,7 +12,7 @@ import msgspec
 from pytest_costmgmt.backup import archive, dump
 from pytest_costmgmt.backup import manifest as manifests
 from pytest_costmgmt.backup.model import MANIFEST, Manifest
-from pytest_costmgmt.engine.backup_shown import shown, size
+from pytest_costmgmt.engine.backup_shown import plain, shown, size
 from pytest_costmgmt.engine.backup_way import Way, interruptible, login, version_number
 from pytest_costmgmt.errors import ProvisionFailed
 from pytest_costmgmt.postgres import clients as programs
@@ -49,7 +49,7 @@ def backup(wanted: Wanted, environ: Mapping[str, str], *, echo: Echo) -> int:
         way = Way(target, bindir=wanted.bindir, environ=environ, deadline=wanted.connect_timeout)
         into = version_number(wanted.restore_into, server=way.number)
         clients = way.clients(way.number, into)
-        echo(f"backup of database {target.database} on {target.label} by {clients.label}")
+        echo(plain(f"backup of database {target.database} on {target.label} by {clients.label}"))
         with shown(sys.stderr) as told:
             manifest = dump.backup(
                 target,
@@ -71,7 +71,7 @@ def backup(wanted: Wanted, environ: Mapping[str, str], *, echo: Echo) -> int:
 
 def _tell_hazards(manifest: Manifest, echo: Echo) -> None:
     for hazard in manifest.hazards[:HAZARDS_TOLD]:
-        echo(f"hazard: {hazard.kind}: {hazard.of}: {hazard.consequence}")
+        echo(plain(f"hazard: {hazard.kind}: {hazard.of}: {hazard.consequence}"))
     if (left := len(manifest.hazards) - HAZARDS_TOLD) > 0:
         echo(f"hazard: {left} more in {MANIFEST}")
 
@@ -101,10 +101,8 @@ def verify(folder: Path, *, bindir: Path | None, environ: Mapping[str, str], ech
         if clients is None
         else f"read by pg_restore {clients.version}"
     )
-    echo(
-        f"{folder} is whole: database {manifest.database.name} of PostgreSQL {manifest.server},"
-        f" {manifest.created}; {_held(manifest)}; {read}"
-    )
+    whose = plain(f"database {manifest.database.name} of PostgreSQL {manifest.server}")
+    echo(f"{folder} is whole: {whose}, {manifest.created}; {_held(manifest)}; {read}")
     return DONE
 
 

@@ -50,7 +50,7 @@ class Shown:
             said = not progress.total and bool(progress.about)
             due = said or self._over(progress) or now - last >= SELDOM
             if said:
-                self._line(f"{progress.stage}: {_plain(progress.about)}")
+                self._line(f"{progress.stage}: {plain(progress.about)}")
                 return
             self.stages[progress.stage] = Stage(
                 progress, since, now if due and not self.terminal else last
@@ -141,5 +141,6 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Return a text, which may hold names, without what would steer a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
