@@ -82,8 +82,7 @@ class Table(NamedTuple):
         made = [f"CREATE TABLE {self.ident} ({', '.join(columns)})"]
         named = ", ".join(quoted(c.name) for c in self.columns)
         made += [
-            f"INSERT INTO {self.ident} ({named}) VALUES ({', '.join(row)})"  # noqa: S608 - quoted
-            for row in self.rows
+            f"INSERT INTO {self.ident} ({named}) VALUES ({', '.join(row)})" for row in self.rows
         ]
         return made
 
