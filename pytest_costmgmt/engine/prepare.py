@@ -66,6 +66,7 @@ class Preparation:
             requirements=self.requirements,
         )
         try:
+            shared = msgspec.structs.replace(shared, means=self._means(cache=str(self._cache())))
             server = self.external or self._provision()
         except UsageProblem as error:
             raise pytest.UsageError(str(error)) from None
@@ -98,7 +99,7 @@ class Preparation:
         yield
         self.say(f"{what} in {time.perf_counter() - began:.2f} s")
 
-    def _means(self) -> Means:
+    def _means(self, cache: str = "") -> Means:
         settings = self.settings
         manage, example = settings.manage, False
         if not manage and settings.mode == "embedded":
@@ -110,7 +111,7 @@ class Preparation:
             migrate_timeout=settings.migrate_timeout,
             connect_timeout=settings.connect_timeout,
             example=example,
-            cache=str(self._cache()),
+            cache=cache,
             accept_disk_risk=settings.accept_disk_risk,
         )
 
