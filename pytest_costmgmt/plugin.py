@@ -14,8 +14,6 @@ from pytest_costmgmt.options import OPTIONS
 if TYPE_CHECKING:
     from pytest_costmgmt.engine.activation import Activation
 
-pytest_plugins = ["pytest_costmgmt.fixtures"]
-
 _ACTIVATION: pytest.StashKey[Activation] = pytest.StashKey()
 
 # pytest 8.0 to 8.3 know no numeric ini types.
@@ -23,8 +21,10 @@ _NUMERIC = pytest.version_tuple >= (8, 4)
 _INI_TYPES = {"list": "linelist", "int": "int", "seconds": "float"}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Register every option and ini key; all default to None, so that 'not given' is known."""
+    # Not by pytest_plugins: pytest would read every installed distribution's entry points again.
+    pluginmanager.import_plugin("pytest_costmgmt.fixtures")
     group = parser.getgroup("costmgmt", "is this PostgreSQL ready for Cost Management (koku)?")
     group.addoption(
         "--costmgmt",
