@@ -1,35 +1,39 @@
 """Every ``--costmgmt-*`` option with its ini key and its ``COSTMGMT_*`` variable, in one table.
 
-Read at the start of every pytest run, also unrelated ones: NamedTuples, standard library only.
+Read at the start of every pytest run, also unrelated ones: the standard library only, and a plain
+class, because making a NamedTuple compiles code at each start.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 Kind = Literal["text", "int", "seconds", "path", "command", "list"]
 
 
-class Option(NamedTuple):
+class Option:
     """One setting: ``--costmgmt-NAME``, ini ``costmgmt_name``, variable ``COSTMGMT_NAME``."""
 
-    name: str
-    help: str
-    kind: Kind = "text"
-    choices: tuple[str, ...] = ()
-    metavar: str = ""
-    target: bool = False
-    "Does it name a target, so that on the command line it starts the suite?"
+    __slots__ = ("choices", "flag", "help", "key", "kind", "metavar", "name", "target")
 
-    @property
-    def flag(self) -> str:
-        """The command line's spelling."""
-        return f"--costmgmt-{self.name}"
-
-    @property
-    def key(self) -> str:
-        """The ini's spelling, and the attribute of Settings without its prefix."""
-        return "costmgmt_" + self.name.replace("-", "_")
+    def __init__(
+        self,
+        name: str,
+        help: str,  # noqa: A002 - as argparse calls it
+        *,
+        kind: Kind = "text",
+        choices: tuple[str, ...] = (),
+        metavar: str = "",
+        target: bool = False,
+    ) -> None:
+        self.name, self.help, self.kind = name, help, kind
+        self.choices, self.metavar = choices, metavar
+        self.target = target
+        "Does it name a target, so that on the command line it starts the suite?"
+        self.flag = f"--costmgmt-{name}"
+        "The command line's spelling."
+        self.key = "costmgmt_" + name.replace("-", "_")
+        "The ini's spelling, and the attribute of Settings without its prefix."
 
     @property
     def attribute(self) -> str:
