@@ -14,7 +14,7 @@ import msgspec
 
 from pytest_costmgmt.backup import archive
 from pytest_costmgmt.backup.dump import backup
-from pytest_costmgmt.backup.model import Manifest, Proof
+from pytest_costmgmt.backup.model import Difference, Manifest, Proof
 from pytest_costmgmt.backup.occupied import lacks_createdb, powers
 from pytest_costmgmt.backup.roundtrip import roundtrip, scratch_name
 from pytest_costmgmt.backup.workshop import NotEqual
@@ -135,7 +135,7 @@ class Rehearse:
                 accept_disk_risk=self.accept_disk_risk,
             )
         except NotEqual as error:
-            seen = _with_proof(seen, error.proof)
+            seen = _with_proof(seen, error.proof, ())
         except UsageProblem as error:  # the room for a copy is not known, and nobody accepted that
             return msgspec.structs.replace(
                 seen,
@@ -146,7 +146,7 @@ class Rehearse:
         except CostMgmtError as error:
             seen = msgspec.structs.replace(seen, restore_error=str(error))
         else:
-            seen = _with_proof(seen, trip.proof)
+            seen = _with_proof(seen, trip.proof, trip.pending)
         return msgspec.structs.replace(seen, looked_for_left=True, left=self._left())
 
     def _left(self) -> tuple[str, ...]:
@@ -158,17 +158,19 @@ class Rehearse:
             return tuple(name for (name,) in rows(cursor, _LEFT, run_id=self.run_id))
 
 
-def _with_proof(seen: Rehearsal, proof: Proof) -> Rehearsal:
+def _with_proof(seen: Rehearsal, proof: Proof, pending: tuple[Difference, ...]) -> Rehearsal:
     return msgspec.structs.replace(
         seen,
         restored=True,
         compared=proof.compared,
-        differences=tuple(
-            Differs(of=d.of, name=d.name, expected=d.expected, found=d.found)
-            for d in proof.differences
-        ),
+        differences=tuple(_differs(each) for each in proof.differences if each not in pending),
+        pending=tuple(map(_differs, pending)),
         allowed=tuple(f"{a.difference.line} ({a.reason})" for a in proof.allowed),
     )
+
+
+def _differs(of: Difference) -> Differs:
+    return Differs(of=of.of, name=of.name, expected=of.expected, found=of.found)
 
 
 def _refused(folder: Path, clients: Clients | None = None) -> str:

@@ -45,6 +45,8 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     restored: bool = False
     compared: dict[str, int] = msgspec.field(default_factory=dict)
     differences: tuple[Differs, ...] = ()
+    pending: tuple[Differs, ...] = ()
+    "What only a superuser could have restored: it is not known to come back."
     allowed: tuple[str, ...] = ()
     looked_for_left: bool = False
     left: tuple[str, ...] = ()

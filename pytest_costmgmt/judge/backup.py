@@ -94,7 +94,17 @@ def equal(seen: Rehearsal) -> Judgement:
     findings = tuple(_difference(seen, each) for each in seen.differences[:TOLD])
     complete = seen.restored and all(seen.compared.get(kind, 0) > 0 for kind in NEEDED)
     examined = [f"{count} {kind}" for kind, count in seen.compared.items()] if complete else []
-    return judgement(examined, findings, summary="" if findings else _equal(seen))
+    unverified = () if findings else tuple(map(_pending, seen.pending))
+    summary = "" if findings or unverified else _equal(seen)
+    return judgement(examined, findings, unverified=unverified, summary=summary)
+
+
+def _pending(differs: Differs) -> Unverified:
+    return Unverified(
+        what=f"{differs.of}: whether its {differs.name} ({differs.expected}) comes back",
+        who="a superuser, who alone may restore it",
+        how="give a superuser's login by --costmgmt-admin-dsn",
+    )
 
 
 def _equal(seen: Rehearsal) -> str:
