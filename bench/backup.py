@@ -161,7 +161,8 @@ def server(version: str) -> Iterator[Bench]:
     """Run a server of this version; yield the bench on it."""
     given = {"postgres": version} if version else {}
     programs = embedded.embedded_programs(resolve(given, os.environ, lambda _: None))
-    instance = embedded.start(run_id="bench", programs=programs)
+    conf = ("max_locks_per_transaction = 1024",)  # for tens of thousands of tables
+    instance = embedded.start(run_id="bench", programs=programs, conf=conf)
     print(f"{programs.label}, Python {platform.python_version()}, {os.cpu_count()} cores\n")
     try:
         with tempfile.TemporaryDirectory(prefix="bench-", dir="/var/tmp") as folder:
