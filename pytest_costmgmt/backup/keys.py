@@ -33,22 +33,22 @@ Row = tuple[int, str, int]
 
 
 class _Side(msgspec.Struct, frozen=True):
-    """One side's relation as SQL: its name, all its columns, those of its key, and their names."""
+    """One side's relation as SQL: its name, a row's hash, its key's columns, their names."""
 
     cursor: Any
     relation: str
-    columns: str
+    row_hash: str
     key: str
     names: str
 
     def sums(self) -> dict[int, tuple[int, str]]:
         """Return number and sum of each bucket's rows."""
-        self.cursor.execute(texts.sums(self.relation, self.columns, self.key).encode())
+        self.cursor.execute(texts.sums(self.relation, self.row_hash, self.key).encode())
         return {bucket: (number, total) for bucket, number, total in self.cursor}
 
     def rows(self, buckets: set[int]) -> Iterator[Row]:
         """Yield the rows of some buckets in order."""
-        query = texts.rows(self.relation, self.columns, self.key, buckets)
+        query = texts.rows(self.relation, self.row_hash, self.key, buckets)
         # A cursor that ends with the transaction.
         self.cursor.execute(b"DECLARE costmgmt_rows NO SCROLL CURSOR FOR " + query.encode())
         while True:
@@ -112,8 +112,8 @@ def _sides(left: Cursor[Any], right: Cursor[Any], relation: Relation) -> tuple[_
             return None
         # Not before: the catalogs are read by their indexes.
         cursor.execute(texts.PINS.encode())
-        _, name, columns, names, key = row
-        sides.append(_Side(cursor, name, columns, key or "", names or ""))
+        _, name, row_hash, names, key = row
+        sides.append(_Side(cursor, name, row_hash, key or "", names or ""))
     ours, theirs = sides
     # Not their texts: what must be quoted is the version's affair.
     if ours.names != theirs.names:

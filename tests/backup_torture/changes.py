@@ -25,7 +25,24 @@ CHANGES: dict[str, tuple[str, str]] = {
     ),
     "null-is-no-empty-text": (
         "nulls",
-        "UPDATE torture.nulls SET b = '' WHERE b IS NULL AND a = 1",
+        "UPDATE torture.nulls SET c = '' WHERE a IS NULL AND b IS NULL",
+    ),
+    "null-is-no-zero": ("every_type", "UPDATE torture.every_type SET i4 = 0 WHERE id = 2"),
+    "null-is-no-zero-of-char": (
+        "every_type",
+        "UPDATE torture.every_type SET chars = '' WHERE id = 2",
+    ),
+    "null-is-no-uuid-of-zeros": (
+        "every_type",
+        "UPDATE torture.every_type SET id_ = '00000000-0000-0000-0000-000000000000' WHERE id = 2",
+    ),
+    "null-is-no-row-of-nulls": (
+        "every_type",
+        "UPDATE torture.every_type SET p = ROW(NULL, NULL) WHERE id = 4",
+    ),
+    "null-and-empty-text-change-places": (
+        "nulls",
+        "UPDATE torture.nulls SET b = c, c = b WHERE a = 3",
     ),
     "nulls-change-places": ("referring", "UPDATE torture.referring SET itself = 1 WHERE id = 1"),
     "columns-change-places": ("t", "UPDATE torture.t SET t = r, r = t WHERE t = 't'"),

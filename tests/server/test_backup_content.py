@@ -210,6 +210,27 @@ def test_columns_in_another_order_hash_alike(empty: Login) -> None:
     assert found["one.t"] == found["two.t"]
 
 
+def test_a_table_of_1600_columns_is_hashed_by_all_of_them(empty: Login) -> None:
+    """As wide as a table may be: values that change columns, or rows, are seen."""
+    columns = ", ".join(f"c{i} int" for i in range(1600))
+    run(
+        empty,
+        f"CREATE TABLE wide ({columns})",
+        "INSERT INTO wide (c0, c1599) VALUES (1, 2), (3, 4)",
+    )
+    seen = {hashes(empty)["public.wide"]}
+    for change in (
+        "UPDATE wide SET c0 = c1599, c1599 = c0",
+        "UPDATE wide SET c0 = 6 - c0",
+        "UPDATE wide SET c700 = 0",
+        "UPDATE wide SET c800 = 0",
+        "UPDATE wide SET c700 = NULL",
+    ):
+        run(empty, change)
+        seen.add(hashes(empty)["public.wide"])
+    assert len(seen) == 6
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_kind_of_difference_is_seen(changed: Changed, change: str) -> None:
     """One change of data changes the hash of its relation, and of no other."""

@@ -71,7 +71,7 @@ def contents(login: Login) -> Contents:
     return rows, sequences, large
 
 
-@pytest.mark.parametrize(("older", "newer"), itertools.combinations(versions.MAJORS, 2))
+@pytest.mark.parametrize(("older", "newer"), [*itertools.combinations(versions.MAJORS, 2)])
 def test_the_same_rows_hash_alike_on_each_version(each: Versions, older: int, newer: int) -> None:
     """What both versions can hold was made by the same statements, and hashes alike."""
     (rows, sequences, large), (other, other_sequences, other_large) = (
