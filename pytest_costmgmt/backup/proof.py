@@ -6,7 +6,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from pytest_costmgmt.backup.compare import Observed, Schema, compare, compared, 
 from pytest_costmgmt.backup.model import KEYS, Difference, Manifest, Proof, Relation
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
 from pytest_costmgmt.backup.properties import database, extensions, properties, roles
+from pytest_costmgmt.backup.schema_text import Summary
 from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.clients import Clients
@@ -108,9 +109,18 @@ def proven(
     def over() -> bool:
         return failed or stop()
 
-    with exported(target, deadline=30) as snapshot, ThreadPoolExecutor(1) as pool:
+    with exported(target, deadline=30) as snapshot, ThreadPoolExecutor(2) as pool:
+        # While the server writes its own text, the archive's is read.
+        summary = pool.submit(schema_text.summary, given.text)
         compare_texts = partial(
-            _schema, given, target, snapshot.name, clients=clients, deadline=deadline, stop=over
+            _schema,
+            given.text,
+            summary,
+            target,
+            snapshot.name,
+            clients=clients,
+            deadline=deadline,
+            stop=over,
         )
         schema = pool.submit(compare_texts)
         try:
@@ -135,20 +145,27 @@ def proven(
 
 
 def _schema(
-    given: Expected, target: Login, snapshot: str, *, clients: Clients, deadline: float, stop: Stop
+    archive: Path,
+    summary: Future[Summary],
+    target: Login,
+    snapshot: str,
+    *,
+    clients: Clients,
+    deadline: float,
+    stop: Stop,
 ) -> Schema:
-    text = given.text.with_name(f"target-{snapshot}.sql")
+    text = archive.with_name(f"target-{snapshot}.sql")
     try:
         schema_text.of_server(
             clients,
             target,
             text,
             snapshot=snapshot,
-            encoding=schema_text.encoding(given.text),
+            encoding=schema_text.encoding(archive),
             deadline=deadline,
             stop=stop,
         )
-        return Schema(*schema_text.unmatched(given.text, text))
+        return Schema(*schema_text.unmatched(archive, text, summary.result()))
     finally:
         text.unlink(missing_ok=True)
 

@@ -127,9 +127,14 @@ def summary(path: Path) -> Summary:
     return Summary(count, tuple(sums))
 
 
-def unmatched(expected: Path, found: Path) -> tuple[int, list[Unmatched]]:
-    """Return how many entries were expected, and those in which two texts differ, by key."""
-    was, now = summary(expected), summary(found)
+def unmatched(
+    expected: Path, found: Path, was: Summary | None = None
+) -> tuple[int, list[Unmatched]]:
+    """Return how many entries were expected, and those in which two texts differ, by key.
+
+    ``was`` is the summary of what is expected, if somebody has it.
+    """
+    was, now = was or summary(expected), summary(found)
     suspect = {i for i in range(BUCKETS) if was.sums[i] != now.sums[i]}
     if not suspect:
         return was.entries, []
