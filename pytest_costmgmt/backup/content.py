@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -179,7 +180,9 @@ class _Work:
         with self.lock:
             self.over = True
             for connection in self.open:
-                connection.cancel()
+                # Why it ends is told already, be the server there or not.
+                with contextlib.suppress(Exception):
+                    connection.cancel()
 
     def _session(self) -> None:
         connection = connect(self.login, deadline=CONNECT, application_name=self.name)
