@@ -58,7 +58,7 @@ def script(
     """Run one of the chart's shell scripts as its containers do: sh -c TEXT NAME ARGUMENT..."""
     text = (CHART / "files" / name).read_text().strip()
     search = os.pathsep.join([*([str(path)] if path else []), os.environ["PATH"]])
-    return subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         [shell, "-c", text, name.removesuffix(".sh"), *arguments],
         env={"PATH": search, "LC_ALL": "C", **(environ or {})},
         capture_output=True,
@@ -67,8 +67,13 @@ def script(
         timeout=60,
         **popen,  # type: ignore[call-overload]
     )
+    return done
 
 
 def shells() -> list[str]:
     """Return the shells of this machine that an image's /bin/sh may be."""
-    return [name for name in ("sh", "dash", "bash", "busybox-sh") if shutil.which(name)]
+    found: dict[Path, str] = {}
+    for name in ("sh", "dash", "bash"):
+        if place := shutil.which(name):
+            found.setdefault(Path(place).resolve(), name)
+    return list(found.values())

@@ -139,7 +139,7 @@ def test_two_pods_migrate_one_after_the_other(container: Container, tmp_path: Pa
             assert first.poll() is None
         second = container.start(*command)
         assert second.stdout is not None
-        told = []
+        told: list[str] = []
         while "another migration runs" not in "".join(told):
             told.append(second.stdout.readline())
             assert told[-1], told

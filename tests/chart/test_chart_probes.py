@@ -51,9 +51,16 @@ class Pod:
         return self.run("test.sh", SECRET_PASSWORD=password, **{**given, **environ})
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pod(programs: Programs) -> Iterator[Pod]:
     """A server in its second start, and the scripts."""
+    with image(programs) as server:
+        yield Pod(server, client_programs(programs))
+
+
+@pytest.fixture
+def passing(programs: Programs) -> Iterator[Pod]:
+    """The same, for a test that ends the server."""
     with image(programs) as server:
         yield Pod(server, client_programs(programs))
 
@@ -73,11 +80,11 @@ def test_a_running_server(pod: Pod) -> None:
     assert (pod.ready, pod.alive) == (True, True)
 
 
-def test_the_first_start_is_not_the_second(pod: Pod) -> None:
+def test_the_first_start_is_not_the_second(passing: Pod) -> None:
     """The image's first start has no TCP and is neither: the startup probe waits on."""
-    pod.server.stop()
-    pod.server.start("listen_addresses=")
-    assert (pod.ready, pod.alive) == (False, False)
+    passing.server.stop()
+    passing.server.start("listen_addresses=")
+    assert (passing.ready, passing.alive) == (False, False)
 
 
 def test_a_full_server_stays(pod: Pod) -> None:
@@ -96,24 +103,27 @@ def test_a_server_full_to_the_last_slot_lives(pod: Pod) -> None:
 
 def test_a_rotated_password_is_no_outage(pod: Pod) -> None:
     """Whatever passwords roles get, the probes need none."""
-    pod.server.sql("ALTER ROLE koku PASSWORD 'another'", "ALTER ROLE postgres PASSWORD 'another'")
+    pod.server.sql("ALTER ROLE anybody PASSWORD 'another'", "ALTER ROLE postgres PASSWORD 'new'")
     assert (pod.ready, pod.alive) == (True, True)
 
 
-def test_a_server_that_refuses_is_alive(pod: Pod) -> None:
+def test_a_server_that_refuses_is_alive(passing: Pod) -> None:
     """A server that waits for its clients to leave gets none, and is not killed."""
-    with clients(pod, 1, "koku"):
-        assert pod.server.process is not None
-        pod.server.process.send_signal(signal.SIGTERM)
+    with clients(passing, 1, "koku"):
+        assert passing.server.process is not None
+        passing.server.process.send_signal(signal.SIGTERM)
         refused = False
         while not refused:
             try:
                 psycopg.connect(
-                    host=str(pod.server.folder), port=pod.server.port, user="koku", dbname="koku"
+                    host=str(passing.server.folder),
+                    port=passing.server.port,
+                    user="koku",
+                    dbname="koku",
                 ).close()
             except psycopg.OperationalError:
                 refused = True
-        assert (pod.ready, pod.alive) == (False, True)
+        assert (passing.ready, passing.alive) == (False, True)
 
 
 def test_a_stuck_server_is_dead(pod: Pod) -> None:
@@ -126,25 +136,25 @@ def test_a_stuck_server_is_dead(pod: Pod) -> None:
         pod.server.process.send_signal(signal.SIGCONT)
 
 
-def test_a_gone_server_is_dead(pod: Pod) -> None:
+def test_a_gone_server_is_dead(passing: Pod) -> None:
     """Where nothing listens, nothing is ready or alive."""
-    pod.server.stop()
-    assert (pod.ready, pod.alive) == (False, False)
+    passing.server.stop()
+    assert (passing.ready, passing.alive) == (False, False)
 
 
-def test_shutdown_does_not_wait_for_clients(pod: Pod) -> None:
+def test_shutdown_does_not_wait_for_clients(passing: Pod) -> None:
     """The preStop hook ends a server that has clients, cleanly."""
-    with clients(pod, 2, "koku"):
-        done = pod.run("stop.sh", "50")
-        assert pod.server.process is not None
-        assert (done.returncode, pod.server.process.wait(30)) == (0, 0)
-    assert "received fast shutdown request" in (pod.server.folder / "log").read_text()
+    with clients(passing, 2, "koku"):
+        done = passing.run("stop.sh", "50")
+        assert passing.server.process is not None
+        assert (done.returncode, passing.server.process.wait(30)) == (0, 0)
+    assert "received fast shutdown request" in (passing.server.folder / "log").read_text()
 
 
-def test_shutdown_of_nothing_is_no_failure(pod: Pod) -> None:
+def test_shutdown_of_nothing_is_no_failure(passing: Pod) -> None:
     """The preStop hook of a server that is gone does not fail the pod's end."""
-    pod.server.stop()
-    assert pod.run("stop.sh", "5").returncode == 0
+    passing.server.stop()
+    assert passing.run("stop.sh", "5").returncode == 0
 
 
 def test_helm_test_passes(pod: Pod) -> None:
@@ -180,11 +190,11 @@ def instead(pod: Pod, name: str, text: str) -> str:
     return f"{pod.server.folder}:{pod.bindir}:/usr/bin:/bin"
 
 
-def test_helm_test_without_a_server(pod: Pod) -> None:
+def test_helm_test_without_a_server(passing: Pod) -> None:
     """A server that is gone is no refused password: the test fails."""
-    pod.server.stop()
+    passing.server.stop()
     # The waiting itself is not what is tried.
-    done = pod.helm_test(PASSWORD, PATH=instead(pod, "sleep", ":"))
+    done = passing.helm_test(PASSWORD, PATH=instead(passing, "sleep", ":"))
     assert done.returncode == 1
     assert "ended with 2 2 2 by" in done.stdout
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,13 @@ from pytest_costmgmt.resources import PACKAGE
 from tests.chart import helm as building
 from tests.chart.rendering import CHART, Helm
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
+toml = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_wheel_holds_the_chart() -> None:
     """The wheel takes along the folder that is tested here, to where it is looked for."""
-    hatch = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
+    hatch = toml.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]
     taken = hatch["build"]["targets"]["wheel"]["force-include"]
     assert taken[f"charts/{CHART.name}"] == f"{PACKAGE.name}/charts/{CHART.name}"
 
