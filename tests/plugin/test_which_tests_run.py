@@ -56,6 +56,18 @@ def test_a_path_from_addopts_is_refused(run: Run) -> None:
     assert "addopts" in ran.out
 
 
+@pytest.mark.parametrize(
+    "given", ["--collect-only", "--setup-plan", "--setup-only", "--stepwise-skip"]
+)
+def test_what_runs_nothing_is_refused_from_addopts_too(run: Run, given: str) -> None:
+    """An option by which nothing runs is exit 4, also where the command line does not name it."""
+    ran = run("--costmgmt", files={"pytest.ini": f"[pytest]\naddopts = {given}\n"})
+    assert ran.status == 4
+    assert given in ran.out
+    assert ran.report is not None
+    assert ran.report["verdict"] == "inconclusive"
+
+
 def test_addopts_never_start_the_suite(run: Run) -> None:
     """``--costmgmt`` in addopts is told, not obeyed."""
     ran = run(files={**USER_TEST, "pytest.ini": "[pytest]\naddopts = --costmgmt\n"}, report=False)
