@@ -116,6 +116,12 @@ def test_the_plugin_itself_imports_pytest_and_the_standard_library_only() -> Non
                 assert top in allowed or node.module == "pytest_costmgmt.options", node.module
 
 
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_name_or_password_comes_from_random(path: Path) -> None:
+    """They come from ``secrets``: other plugins seed ``random`` alike everywhere."""
+    assert "random" not in {name.split(".")[0] for name in imports(path)}
+
+
 HEAVY = ("psycopg", "kubernetes", "allure", "django", "msgspec", "click", "filelock")
 
 

@@ -162,7 +162,7 @@ DURING = (
     "pytest_collection_finish", "pytest_runtestloop", "pytest_runtest_protocol",
     "pytest_runtest_logstart", "pytest_runtest_setup", "pytest_runtest_call",
     "pytest_runtest_teardown", "pytest_runtest_makereport", "pytest_runtest_logreport",
-    "pytest_runtest_logfinish", "pytest_make_collect_report",
+    "pytest_runtest_logfinish", "pytest_make_collect_report", "pytest_report_teststatus",
     "pytest_collectreport", "pytest_itemcollected",
     "pytest_collectstart", "pytest_report_collectionfinish", "pytest_report_header",
 )  # fmt: skip

@@ -150,6 +150,26 @@ ATTEMPTS = [
     Bend(id="twice-shown", hostile=AGAIN.format(first=True), named="2 attempts"),
     Bend(id="twice-first-hidden", hostile=AGAIN.format(first=False), named="2 attempts"),
     Bend(
+        id="failed-then-passed",
+        hostile="""
+            import pytest
+            from _pytest import runner
+            seen = set()
+            @pytest.hookimpl(tryfirst=True)
+            def pytest_runtest_protocol(item, nextitem):
+                if item.check.id == "CM-SRV-003":
+                    runner.runtestprotocol(item, nextitem=item, log=True)
+                    runner.runtestprotocol(item, nextitem=nextitem, log=True)
+                    return True
+            @pytest.hookimpl(tryfirst=True)
+            def pytest_runtest_call(item):
+                if item.check.id == "CM-SRV-003" and item.check.id not in seen:
+                    seen.add(item.check.id)
+                    raise RuntimeError("only the first time")
+        """,
+        named="CM-SRV-003 (2 attempts: error, ",
+    ),
+    Bend(
         id="twice-first-called-teardown",
         hostile=AGAIN.format(first=True)
         + """

@@ -274,7 +274,31 @@ SAME = [
 ]
 
 
-@pytest.mark.parametrize("bend", [*BENT, *SAME], ids=lambda b: b.id)
+# xdist's hooks in the controller: leaving from any of them must be told.
+XDIST_HOOKS = (
+    "pytest_xdist_setupnodes", "pytest_configure_node", "pytest_testnodeready",
+    "pytest_xdist_make_scheduler", "pytest_xdist_node_collection_finished",
+)  # fmt: skip
+LEAVING = [
+    Bend(
+        id=f"exit-0-in-{hook}",
+        hostile=f"""
+            import pytest
+            class Late:
+                @pytest.hookimpl(tryfirst=True)
+                def {hook}(self):
+                    pytest.exit("gone", returncode=0)
+            def pytest_configure(config):
+                if not hasattr(config, "workerinput"):
+                    config.pluginmanager.register(Late(), "late")
+        """,
+        arguments=["-n2"],
+    )
+    for hook in XDIST_HOOKS
+]
+
+
+@pytest.mark.parametrize("bend", [*BENT, *SAME, *LEAVING], ids=lambda b: b.id)
 def test_workers_cannot_bend_the_verdict(pair: Pair, bend: Bend) -> None:
     """What is left out, stopped or flipped in a worker is missed by the controller."""
     pair.holds(bend)
