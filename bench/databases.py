@@ -1,6 +1,6 @@
 """Measure a fresh database for each test: ours against pytest-postgresql's, of the same template.
 
-    python bench/databases.py [--tests 200] [--runs 3]
+    python bench/databases.py [--tests 200] [--runs 5]
 
 Makes a virtual environment of its own for it (in a temporary folder, or --venv DIR, which is used
 again). pytest-postgresql is given a running server with our configuration, so that its figures
@@ -141,27 +141,33 @@ def compare(python: Path, tests: int, runs: int) -> None:
         theirs.environ["PGPASSWORD"] = str(login["password"])
         single: dict[str, list[float]] = {"ours": [], "theirs": []}
         whole: dict[str, list[float]] = {"ours": [], "theirs": []}
+        sides = [("ours", ours), ("theirs", theirs)]
         for _ in range(runs):
-            for name, side in (("ours", ours), ("theirs", theirs)):
-                single[name] += side.run()[1]
+            # Next to each other, each first in turn: a busy machine slows both of a pair.
+            for name, side in sides:
+                single[name].append(statistics.median(side.run()[1]))
+            for name, side in sides:
                 whole[name].append(side.run("-n", "2")[0])
+            sides.reverse()
     print(f"{login['label']}, Python {platform.python_version()}, {os.cpu_count()} cores,")
-    print(f"{tests} tests, {runs} runs in turns, medians.\n")
-    print("| what | ours | pytest-postgresql | ratio | at most |")
+    print(f"{tests} tests, {runs} pairs, medians; the ratio is the median of the pairs'.\n")
+    print("| what | ours | pytest-postgresql | ratio (from, to) | at most |")
     print("|---|---|---|---|---|")
     for what, unit, factor, limit, found in (
         ("fresh database for a test", "ms", 1000, 0.4, single),
         (f"{tests} tests, -n 2", "s", 1, 0.5, whole),
     ):
         mine, other = (statistics.median(found[name]) * factor for name in ("ours", "theirs"))
-        print(f"| {what} | {mine:.1f} {unit} | {other:.1f} {unit} | {mine / other:.2f} | {limit} |")
+        ratios = sorted(a / b for a, b in zip(found["ours"], found["theirs"], strict=True))
+        ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})"
+        print(f"| {what} | {mine:.1f} {unit} | {other:.1f} {unit} | {ratio} | {limit} |")
 
 
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tests", type=int, default=200)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--venv", type=Path)
     given = parser.parse_args()
     if given.venv is not None:
