@@ -57,7 +57,7 @@ INSERT INTO torture.every_type VALUES (
     '2024-03-31 02:30:00+01', '1999-12-31 23:59:59.9996+00',
     '1 year -2 mons +3 days -04:05:06.789', '13 months',
     'A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11', '{"b" : 1, "a":1.0,"a": 1.00 }', '{"b": 1.00, "a": null}',
-    '$.a[*] ? (@.b > 1.50 && exists (@."c d"))', '<a b="1"><!-- x --><b/>&lt;</a>',
+    '$.a[*] ? (@.b > 1.50 && exists (@."c d"))', NULL,
     '(1.0,-0)', '{1,-1,0.1}', '[(0,0),(1,1)]', '(2,2),(0,0)', '[(0,0),(1,0),(1,1)]',
     '((0,0),(1,0),(1,1))', '<(1,2),3>',
     '10.1.2.3/8', '10.0.0.0/8', '08:00:2b:01:02:03', '08:00:2b:01:02:03:04:05',
@@ -74,24 +74,29 @@ INSERT INTO torture.every_type VALUES (
     1e-30, 'semi;colon', '{a;"b c";";"}'
 );
 INSERT INTO torture.every_type (id, num, f4, f8, d, ts, tsz, txt, fixed, var, bytes, arr, jsb, js, iv,
-    bits, vbits, pt, txt_c, p, x)
+    bits, vbits, pt, txt_c, p)
 VALUES
     (2, 'NaN', 'NaN', 'NaN', 'infinity', 'infinity', 'infinity', '', '', '', '', '{}', 'null', 'null',
-     '0', B'0000000', B'0', '(NaN,Infinity)', '', ROW(NULL, NULL), ''),
+     '0', B'0000000', B'0', '(NaN,Infinity)', '', ROW(NULL, NULL)),
     (3, 1.00, '-0', '-0', '-infinity', '-infinity', '-infinity', 'NULL', NULL, ' ', '\x00', NULL, '""',
-     '""', '24:00:00', B'1111111', B'00', '(-0,0)', ' ', ROW(0, ''), '<?xml version="1.0"?><r/>'),
+     '""', '24:00:00', B'1111111', B'00', '(-0,0)', ' ', ROW(0, '')),
     (4, 1.000, 'infinity', 'infinity', '2024-02-29', '2024-02-29', '2024-02-29 00:00+14', E'\x0b\x0c\r',
      E'a\x0b', '\N', '\x5c4e', '{NULL}', '[1, 1.0, 1.00]', '[1,1.0]', '1 day', NULL, B'1', '(1e-300,1e300)',
-     '()', NULL, '<a/>'),
+     '()', NULL),
     (5, 0, '-infinity', '-infinity', '0001-01-01', '0001-01-01 BC', '1883-11-18 12:03:58-04:56:02',
      '(,)', '()', '""', '\xdeadbeef', '{{1,2},{3,4}}', '{}', '{}', '-1 day +24:00', NULL, NULL, NULL,
-     '\\', ROW('NaN', '\'), '  <a> </a>  '),
+     '\\', ROW('NaN', '\')),
     (6, -0.000, 0.1, 0.1, NULL, '1970-01-01', '1970-01-01 00:00Z', 'a,b', 'x     ', 'x', '\x0a', '{0}',
-     '{"a": 1e2}', '{"a": 1e2}', '1 mon', NULL, NULL, NULL, NULL, NULL, 'text <b>only</b>'),
+     '{"a": 1e2}', '{"a": 1e2}', '1 mon', NULL, NULL, NULL, NULL, NULL),
     (7, 1e100, 3.4028235e38, 1.7976931348623157e308, NULL, NULL, NULL, repeat('x', 100), NULL, NULL,
-     decode(repeat('00', 300), 'hex'), NULL, '1e400', '1e400', '30 days', NULL, NULL, NULL, NULL, NULL, NULL),
+     decode(repeat('00', 300), 'hex'), NULL, '1e400', '1e400', '30 days', NULL, NULL, NULL, NULL, NULL),
     (8, 1e-100, 1e-45, 5e-324, NULL, NULL, NULL, E'\u00e9', NULL, NULL, NULL, NULL, NULL, NULL,
-     '178000000 years', NULL, NULL, NULL, E'e\u0301', NULL, NULL);
+     '178000000 years', NULL, NULL, NULL, E'e\u0301', NULL);
+--; if '<a/>'::xml IS NOT NULL
+UPDATE torture.every_type SET x = v.x FROM (VALUES
+    (1, '<a b="1"><!-- x --><b/>&lt;</a>'::xml), (2, ''), (3, '<?xml version="1.0"?><r/>'),
+    (4, '<a/>'), (5, '  <a> </a>  '), (6, 'text <b>only</b>')
+) AS v (id, x) WHERE v.id = every_type.id;
 --; since 14
 -- In a table of their own, for what all versions have must hash alike on all.
 CREATE TABLE torture.infinite_numbers (n numeric);

@@ -1,7 +1,8 @@
 """The torture database: every kind of object, type and name that a backup must carry.
 
 The statements are data, `NN_topic.sql` beside this file. A line `--; since 15` begins statements
-that need that major version, `--; if EXPRESSION` such as need an SQL expression to be true,
+that need that major version, `--; if EXPRESSION` such as need an SQL expression to be true
+(not so where the server was built without what it is about),
 `--; always` ends either.
 """
 
@@ -11,6 +12,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
@@ -64,7 +67,7 @@ def _run(connection: Any, path: Path, rows: int) -> None:
         word, _, rest = condition.partition(" ")
         if word == "since" and major < int(rest):
             continue
-        if word == "if" and not connection.execute(f"SELECT {rest}".encode()).fetchone()[0]:
+        if word == "if" and not _so(connection, rest):
             continue
         text = statements.replace("{rows}", str(rows))
         text = text.replace("{database}", quoted(connection.info.dbname))
@@ -72,6 +75,20 @@ def _run(connection: Any, path: Path, rows: int) -> None:
             connection.execute(text.encode())
         except Exception as error:
             raise RuntimeError(f"{path.name}, {condition or 'always'}: {error}") from error
+
+
+def _so(connection: Any, expression: str) -> bool:
+    """Say whether an expression is true; of what the server was built without, nothing is."""
+    try:
+        return bool(connection.execute(f"SELECT {expression}".encode()).fetchone()[0])
+    except psycopg.errors.FeatureNotSupported:
+        return False
+
+
+def has_xml(login: Login) -> bool:
+    """Say whether the server was built with libxml: some wheels' is not."""
+    with connect(login, deadline=10) as connection:
+        return _so(connection, "'<a/>'::pg_catalog.xml IS NOT NULL")
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:

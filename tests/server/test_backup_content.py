@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_costmgmt.backup import content
-from pytest_costmgmt.backup.model import Relation
 from pytest_costmgmt.backup.progress import Progress
 from pytest_costmgmt.errors import BackupFailed, FactUnavailable
 from pytest_costmgmt.judge.sqltext import ident, literal
@@ -24,9 +23,9 @@ from pytest_costmgmt.secret import Secret
 from pytest_costmgmt.servers import embedded
 from tests.backup_torture import build
 from tests.backup_torture.changes import CHANGES
+from tests.server.content_bed import Changed, copy, hashes, relations, run
 
 NONE = "0" * 16
-Rows = dict[str, tuple[int, str]]
 
 
 @pytest.fixture(scope="module")
@@ -62,56 +61,6 @@ def empty(server: embedded.Instance) -> Iterator[Login]:
     run(login.on("postgres"), f"CREATE DATABASE {ident(login.database)} TEMPLATE template0")
     yield login
     build.drop(login)
-
-
-class Changed:
-    """A database that changes; after each step it tells which relations' hashes did."""
-
-    def __init__(self, login: Login) -> None:
-        self.login = login
-        self.before = hashes(login)
-
-    def by(self, *statements: str) -> set[str]:
-        """Run statements and return the relations that hash otherwise than before."""
-        run(self.login, "SET session_replication_role = replica", *statements)
-        before, self.before = self.before, hashes(self.login)
-        return {each for each in self.before if self.before[each] != before[each]}
-
-
-def copy(login: Login) -> Login:
-    """Return a copy of a database to write to; its settings and publications stay behind."""
-    other = login.on(f"copy {secrets.token_hex(3)}")
-    made = f"CREATE DATABASE {ident(other.database)} TEMPLATE {ident(login.database)}"
-    run(login.on("postgres"), made)
-    # What is published may not be deleted where a table has no key.
-    run(other, *(f"DROP PUBLICATION {ident(row[0])}"
-                 for row in run(other, "SELECT pubname FROM pg_publication")))  # fmt: skip
-    return other
-
-
-def run(login: Login, *statements: str) -> list[Any]:
-    """Run statements, each on its own; return the last one's rows."""
-    rows: list[Any] = []
-    with connect(login, deadline=10) as connection:
-        for statement in statements:
-            done = connection.execute(statement.encode())
-            rows = done.fetchall() if done.description else []
-    return rows
-
-
-def relations(login: Login, *, snapshot: str | None = None, jobs: int = 2) -> tuple[Relation, ...]:
-    """Hash every relation of a database."""
-    with connect(login, deadline=10) as connection, read_only(connection, timeout=30) as cursor:
-        found = content.listed(cursor)
-    return content.hash_all(login, found, snapshot=snapshot, jobs=jobs, timeout=60)
-
-
-def hashes(login: Login, *, snapshot: str | None = None) -> Rows:
-    """Return each relation's rows and content by its name."""
-    return {
-        f"{each.schema}.{each.name}": (each.rows, each.content)
-        for each in relations(login, snapshot=snapshot)
-    }
 
 
 def test_each_relation_with_rows_is_hashed_once(torture: Login) -> None:
@@ -150,8 +99,6 @@ def test_no_rows_are_no_content_however_they_went(torture: Login) -> None:
 def test_rows_in_any_order_hash_alike(torture: Login) -> None:
     """A copy whose every table was written anew, shuffled, hashes as the original does."""
     other = copy(torture)
-    # Some rows are older than it.
-    run(other, "ALTER TABLE torture.indexed DROP CONSTRAINT u_not_valid")
     with connect(other, deadline=10) as connection:
         connection.execute(b"SET session_replication_role = replica")
         for each in relations(torture):
@@ -235,6 +182,8 @@ def test_a_table_of_1600_columns_is_hashed_by_all_of_them(empty: Login) -> None:
 def test_each_kind_of_difference_is_seen(changed: Changed, change: str) -> None:
     """One change of data changes the hash of its relation, and of no other."""
     name, statement = CHANGES[change]
+    if change == "xml" and not build.has_xml(changed.login):
+        pytest.skip("this server was built without libxml")
     if change == "a-stale-view":
         # The view over sums is refreshed from other rows than it was made from.
         changed.by("INSERT INTO torture.ranged VALUES (5000, '2030-01-01', 'z')",
