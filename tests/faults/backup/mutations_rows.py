@@ -197,8 +197,8 @@ TYPES = [
         ("bytea-empty", "bytes = NULL WHERE id = 2", 13),
         ("date-infinity", "d = 'infinity' WHERE id = 3", 13),
         ("date-day", "d = d + 1 WHERE id = 4", 13),
-        ("timestamptz-microsecond", "tsz = tsz + '1 us' WHERE id = 1", 13),
-        ("timestamp-far", "ts = ts - '1 us' WHERE id = 1", 13),
+        ("timestamptz-microsecond", "tsz = tsz + interval '1 us' WHERE id = 1", 13),
+        ("timestamp-far", "ts = ts - interval '1 us' WHERE id = 1", 13),
         ("time-24", "t = '00:00' WHERE id = 1", 13),
         ("timetz-same-moment", "tz = '22:59:59.999999+14:59' WHERE id = 1", 13),
         ("interval-month-or-days", "iv = '30 days' WHERE id = 6", 13),
@@ -254,9 +254,24 @@ TYPES = [
         ("domain", "dom = 1e-31 WHERE id = 1", 13),
         ("base-type", "base = 'semi; colon' WHERE id = 1", 13),
         ("generated", "i4 = 2147483646 WHERE id = 1", 13),
-        ("numeric-infinity", "num = '-infinity' WHERE id = 9", 14),
-        ("interval-infinity", "iv = '178000000 years' WHERE id = 11", 17),
     )
+]
+
+INFINITE = [
+    Mutation(
+        "type-numeric-infinity",
+        "UPDATE torture.infinite_numbers SET n = '1e1000' WHERE n = 'infinity'",
+        table("infinite_numbers"),
+        "content",
+        since=14,
+    ),
+    Mutation(
+        "type-interval-infinity",
+        "UPDATE torture.infinite_intervals SET iv = '178000000 years' WHERE iv = 'infinity'",
+        table("infinite_intervals"),
+        "content",
+        since=17,
+    ),
 ]
 
 SEQUENCES = [
@@ -326,4 +341,4 @@ VIEWS = [
     ),
 ]
 
-MUTATIONS = [*ROWS, *TYPES, *SEQUENCES, *LARGE_OBJECTS, *VIEWS]
+MUTATIONS = [*ROWS, *TYPES, *INFINITE, *SEQUENCES, *LARGE_OBJECTS, *VIEWS]
