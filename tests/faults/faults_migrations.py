@@ -155,8 +155,8 @@ FAULTS = [
         id="mig-schema-closed-to-the-application",
         check="CM-MIG-001",
         plant=(Sql(statements=(f"ALTER SCHEMA {ORG} OWNER TO CURRENT_USER",)),),
-        also=("CM-PRV-005",),
-        why_also="the schema belongs to another role than the application's",
+        also=("CM-PRV-005", "CM-BKP-001"),
+        why_also="the schema belongs to another role than the application's, which cannot dump it",
         as_admin=False,
     ),
 ]
