@@ -38,6 +38,8 @@ class Made:
             bed.run(f"CREATE TABLE t{each} AS {rows}")
         bed.backup(out=self.folder)
         bed.run("UPDATE t1 SET md5 = reverse(md5)")
+        # Of one second and one schema, two tables of contents would be the very same bytes.
+        bed.run("COMMENT ON TABLE t1 IS 'changed'")
         bed.backup(out=self.other)
 
 
