@@ -267,7 +267,7 @@ def ended(bed: BackupBed, which: str) -> None:
         pytest.param(
             "pg_relation_size", "session that holds the snapshot was ended", id="the-exporter"
         ),
-        pytest.param("", "terminating connection|was ended", id="every-one"),
+        pytest.param("", "terminating connection|was ended|server closed", id="every-one"),
     ],
 )
 def test_sessions_that_are_ended(bed: BackupBed, gate: Gate, which: str, told: str) -> None:

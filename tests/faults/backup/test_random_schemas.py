@@ -25,7 +25,7 @@ from tests.faults.backup.bed import Bed, execute
 
 # Two values of a type, of which each is another value than the other, in print or only nearly.
 VALUES = {
-    "integer": ("-2147483648", "0", "7"),
+    "integer": ("'-2147483648'", "'0'", "'7'"),
     "numeric": ("'1.0'", "'1.00'", "'NaN'", "'-0.001'", "'1e30'"),
     "double precision": ("'-0'", "'0'", "'NaN'", "'0.1'", "'0.10000000000000002'"),
     "real": ("'-0'", "'0'", "'0.1'", "'0.10000001'"),
@@ -121,7 +121,7 @@ def mutations(draw: st.DrawFn, table: Table) -> str:
         f"ALTER TABLE {ident} ADD extra integer",
         f"ALTER TABLE {ident} DROP {name}",
         f"ALTER TABLE {ident} RENAME {name} TO other",
-        f"ALTER TABLE {ident} ALTER {name} SET DEFAULT NULL::{kind}"
+        f"ALTER TABLE {ident} ALTER {name} SET DEFAULT {first}::{kind}"
         if not column.more.startswith("DEFAULT")
         else f"ALTER TABLE {ident} ALTER {name} DROP DEFAULT",
         f"ALTER TABLE {ident} ADD CHECK ({name} IS NULL OR {name} IS NOT NULL)",
