@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_costmgmt.backup import content, schema_text
+from pytest_costmgmt.backup import content, refreshed, schema_text
 from pytest_costmgmt.backup.compare import Observed, Schema, compare, compared, qualified
 from pytest_costmgmt.backup.model import KEYS, Difference, Manifest, Proof, Relation
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
@@ -134,12 +134,13 @@ def proven(
     if texts.entries < 1:
         raise NothingCompared("the archive's schema is empty: nothing was compared")
     differences, allowed = compare(manifest, observed, texts)
+    differences, of_views = refreshed.sorted_out(differences, manifest, target)
     if source is not None:
         differences = tuple(_with_keys(differences, manifest, source, target))
     return Proof(
         compared=compared(manifest, texts),
         differences=differences,
-        allowed=allowed,
+        allowed=(*allowed, *of_views),
         seconds=time.monotonic() - started,
     )
 

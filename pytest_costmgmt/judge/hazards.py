@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from pytest_costmgmt.facts.hazards import Hazard, HazardFacts, Kind
-from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement
+from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, Unverified, judgement
 
 READ: tuple[Kind, ...] = ("unreadable", "row security")
 WHOLE: tuple[Kind, ...] = (
     "invalid index",
     "unvalidated constraint",
     "unpopulated materialized view",
+    "stale materialized view",
+    "disabled trigger of a constraint",
+    "inherited columns in another order",
     "function without search_path",
     "extension without files",
 )
@@ -26,6 +31,10 @@ _EXPECTED = {
     "invalid index": "an index that is valid",
     "unvalidated constraint": "a constraint that every row was tried against",
     "unpopulated materialized view": "a materialized view that holds its rows",
+    "stale materialized view": "a materialized view that holds what its query gives",
+    "disabled trigger of a constraint": "a constraint whose triggers check every row",
+    "inherited columns in another order": "a table whose columns come in the order that INHERITS"
+    " gives them",
     "function without search_path": "a function that finds its names under any search_path",
     "extension without files": "an extension that the server can create again",
     "unlogged table": "a table that survives a crash",
@@ -36,6 +45,7 @@ _EXPECTED = {
 _NEEDS = {
     "unreadable": "the object's owner",
     "row security": "the table's owner, or a superuser",
+    "disabled trigger of a constraint": "a superuser",
 }
 
 
@@ -53,15 +63,44 @@ def readable(facts: HazardFacts) -> Judgement:
 
 
 def whole(facts: HazardFacts) -> Judgement:
-    """Judge that every object comes back as it is."""
-    return _judged(facts, WHOLE, f"{_looked(facts)}: each can come back as it is")
+    """Judge that every object comes back as it is.
+
+    >>> view = Hazard(kind="materialized view not compared", of="materialized view a.b",
+    ...               consequence="it calls random()", fix="REFRESH MATERIALIZED VIEW a.b")
+    >>> seen = {"materialized views": 1}
+    >>> facts = HazardFacts(role="a", database="b", looked=seen, found={}, hazards=(view,))
+    >>> whole(facts).unverified[0].what
+    'materialized view a.b: it calls random()'
+    """
+    judged = _judged(facts, WHOLE, f"{_looked(facts)}: each can come back as it is")
+    unknown = tuple(map(_unknown, facts.of("materialized view not compared")))
+    summary = "" if unknown else judged.summary
+    return msgspec.structs.replace(judged, unverified=unknown, summary=summary)
+
+
+def _unknown(hazard: Hazard) -> Unverified:
+    return Unverified(
+        what=f"{hazard.of}: {hazard.consequence}",
+        who="whoever knows its query",
+        how=f"{hazard.fix} before the backup, if it may be out of date",
+    )
 
 
 def inside(facts: HazardFacts) -> Judgement:
-    """Judge that the data is in the backup, and say which other databases need their own."""
-    others = [hazard.of for hazard in facts.of("other database")]
-    more = f"; {', '.join(others)} need{'s' * (len(others) == 1)} a backup of its own"
-    return _judged(facts, INSIDE, "all rows are in it" + (more if others else ""))
+    """Judge that the data is in the backup, and say what else needs to be kept.
+
+    >>> role = Hazard(kind="role outside the dump", of="role koku", consequence="")
+    >>> facts = HazardFacts(role="a", database="b", looked={"tables": 1}, found={}, hazards=(role,))
+    >>> inside(facts).summary
+    'all rows are in it; role koku: the manifest has it, pg_dump has no roles'
+    """
+    said = "all rows are in it"
+    if others := [hazard.of for hazard in facts.of("other database")]:
+        said += f"; {', '.join(others)} need{'s' * (len(others) == 1)} a backup of its own"
+    if roles := [hazard.of for hazard in facts.of("role outside the dump")]:
+        said += f"; {', '.join(roles)}: the manifest has {'it' if len(roles) == 1 else 'them'},"
+        said += " pg_dump has no roles"
+    return _judged(facts, INSIDE, said)
 
 
 def _judged(facts: HazardFacts, kinds: tuple[Kind, ...], summary: str) -> Judgement:

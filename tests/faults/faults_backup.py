@@ -97,6 +97,44 @@ FAULTS = (
         plant=app("CREATE MATERIALIZED VIEW public.spare AS SELECT 1 AS a WITH NO DATA"),
     ),
     Fault(
+        id="bkp-stale-view",
+        check="CM-BKP-002",
+        plant=app(
+            "CREATE TABLE public.spare (a int)",
+            'CREATE MATERIALIZED VIEW public."Of späre" AS SELECT a FROM public.spare',
+            "INSERT INTO public.spare VALUES (1)",
+        ),
+    ),
+    Fault(
+        id="bkp-view-of-chance",
+        check="CM-BKP-002",
+        expected="unverifiable",
+        plant=app("CREATE MATERIALIZED VIEW public.spare AS SELECT random() AS a"),
+        fix=app("DROP MATERIALIZED VIEW public.spare"),
+    ),
+    Fault(
+        id="bkp-disabled-foreign-key",
+        check="CM-BKP-002",
+        plant=(
+            *app(
+                "CREATE TABLE public.spare (a int PRIMARY KEY)",
+                'CREATE TABLE public."Späre" (a int, CONSTRAINT "of it" FOREIGN KEY (a)'
+                " REFERENCES public.spare)",
+            ),
+            *admin('ALTER TABLE public."Späre" DISABLE TRIGGER ALL'),
+        ),
+    ),
+    Fault(
+        id="bkp-heir-with-its-own-order",
+        check="CM-BKP-002",
+        plant=app(
+            "CREATE TABLE public.spare (a int, b int)",
+            "CREATE TABLE public.heir (b int, a int)",
+            "ALTER TABLE public.heir INHERIT public.spare",
+        ),
+        fix=app("DROP TABLE public.heir"),
+    ),
+    Fault(
         id="bkp-function-by-search-path",
         check="CM-BKP-002",
         plant=app(
@@ -159,14 +197,17 @@ FAULTS = (
         fix=app("DELETE FROM public.spare"),
     ),
     Fault(
-        id="bkp-stale-view",
+        id="bkp-generated-by-another-function",
         check="CM-BKP-007",
         profile="full",
         plant=app(
-            "CREATE TABLE public.spare (a int)",
-            'CREATE MATERIALIZED VIEW public."Of späre" AS SELECT a FROM public.spare',
+            "CREATE FUNCTION public.once(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT $1'",
+            "CREATE TABLE public.spare (a int, b int GENERATED ALWAYS AS (public.once(a)) STORED)",
             "INSERT INTO public.spare VALUES (1)",
+            "CREATE OR REPLACE FUNCTION public.once(int) RETURNS int IMMUTABLE LANGUAGE sql"
+            " AS 'SELECT $1 + 1'",
         ),
+        fix=app("UPDATE public.spare SET a = a"),
     ),
     Fault(
         id="bkp-unlogged-table",
