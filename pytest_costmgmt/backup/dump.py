@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from pytest_costmgmt import __version__
-from pytest_costmgmt.backup import archive, dump_pass
+from pytest_costmgmt.backup import archive, dump_pass, partial
 from pytest_costmgmt.backup import manifest as manifests
 from pytest_costmgmt.backup.dump_pass import Changed, Pass, Seen
 from pytest_costmgmt.backup.model import ARCHIVE, Manifest
@@ -55,7 +55,7 @@ def backup(
     """
     started = time.monotonic()
     method = chosen(clients, compression)
-    with _beside(out, run_id) as folder:
+    with _beside(out, run_id, told) as folder:
         wanted = Pass(
             login=login,
             folder=folder,
@@ -132,30 +132,22 @@ def _settled(wanted: Pass, told: Told, stop: Stop) -> Seen:
 
 
 @contextlib.contextmanager
-def _beside(out: Path, run_id: str) -> Iterator[Path]:
+def _beside(out: Path, run_id: str, told: Told) -> Iterator[Path]:
     """Yield a new folder, 0700, beside ``out``; it is gone at the end unless it was renamed."""
     must_be_free(out)
-    folder = out.parent / f".{out.name}.{run_id}.partial"
-    try:
-        folder.mkdir(mode=0o700)
-    except OSError as error:
-        raise UsageProblem(f"--out={out} cannot be written: {error.strerror}.") from None
-    try:
-        yield folder
-    except CostMgmtError:  # some of ours are the operating system's as well
-        raise
-    except OSError as error:
-        raise BackupFailed(f"{out} could not be written: {error.strerror or error}") from None
-    finally:
-        _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    partial.sweep(out, told)
+    folder = partial.folder_of(out, run_id)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(partial.claimed(folder))
+        except OSError as error:
+            raise UsageProblem(f"--out={out} cannot be written: {error.strerror}.") from None
+        try:
+            yield folder
+        except CostMgmtError:  # some of ours are the operating system's as well
+            raise
+        except OSError as error:
+            raise BackupFailed(f"{out} could not be written: {error.strerror or error}") from None
 
 
 def must_be_free(out: Path) -> None:

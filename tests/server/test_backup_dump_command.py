@@ -119,6 +119,37 @@ def test_a_killed_command_leaves_nothing_that_looks_like_a_backup(
         archive.verify(bed.folder / left)
 
 
+def test_a_later_backup_sweeps_what_killed_ones_left(bed: BackupBed, gate: Gate) -> None:
+    """It is told and removed, but a live run's folder is not, nor what only looks like one."""
+    gated, environ = command(bed, f"--bindir={gate.folder}")
+    killed, alive = (
+        subprocess.Popen(gated, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(2)
+    )
+    try:
+        until(lambda: len(bed.left()) == 2 and bed.sessions() >= 4)
+        before = set(bed.left())
+        killed.kill()
+        killed.wait()
+        others = {".backup.1a2b.partial.gz", ".backup.x.1a2b.partial", ".other.1a2b.partial"}
+        for name in others:
+            (bed.folder / name).mkdir()
+        (bed.folder / ".backup.link.partial").symlink_to(bed.folder / ".other.1a2b.partial")
+        argv, environ = command(bed)
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environ)
+        assert done.returncode == 0, done.stderr
+        assert "which a backup left that was killed, is removed" in done.stderr
+        assert "is left alone: its backup is being made" in done.stderr
+        left = set(bed.left()) - {"backup", ".backup.link.partial"}
+        assert others < left
+        (still,) = left - others
+        assert still in before
+        assert alive.poll() is None
+    finally:
+        alive.kill()
+        alive.wait()
+
+
 @pytest.mark.parametrize("size", ["128k", "3m"])
 def test_a_full_disk(bed: BackupBed, size: str) -> None:
     """A disk that is full while writing ends it with the reason, status 8, and nothing is left."""
