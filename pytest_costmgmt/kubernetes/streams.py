@@ -291,7 +291,9 @@ def _sslopt(api: Api) -> dict[str, Any]:
 def _proxied(api: Api) -> dict[str, Any]:
     proxy = api.access.proxy
     if proxy is None:
-        return {"http_no_proxy": ["*"]}  # the environment's is settled already
+        # The environment's is settled already; without a name of a proxy the library would
+        # read it again, and ignore what is excepted.
+        return {"http_proxy_host": "none.invalid", "http_proxy_port": 1, "http_no_proxy": ["*"]}
     return {
         "http_proxy_host": proxy.host,
         "http_proxy_port": proxy.port,

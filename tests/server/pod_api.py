@@ -72,14 +72,16 @@ class PodApi:
 
     def kubeconfig(self, path: Path, *, token: str = TOKEN, ca: Path | None = None,
                    user: Mapping[str, Any] | None = None) -> Path:  # fmt: skip
-        """Write a kubeconfig that leads here."""
+        """Write a kubeconfig that leads here; a ``user``'s token of None is left out."""
         cluster: Object = {"server": self.url}
         cluster |= {"certificate-authority": str(ca)} if ca else {}
+        said = {"token": token, **(user or {})}
+        given = {name: value for name, value in said.items() if value is not None}
         body = {
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": cluster}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "me"}}],
-            "users": [{"name": "me", "user": {"token": token, **(user or {})}}],
+            "users": [{"name": "me", "user": given}],
         }  # fmt: skip
         path.write_text(json.dumps(body))
         return path
