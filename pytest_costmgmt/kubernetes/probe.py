@@ -1,0 +1,266 @@
+"""A pod of ours in the namespace, to look at the database from where an application stands.
+
+It is a Job, so that the cluster removes it within its deadline and a minute even if we are killed;
+its pod sleeps and is entered by exec. It is small, meets ``restricted``, and gets no token.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pytest_costmgmt.errors import CostMgmtError
+from pytest_costmgmt.kubernetes.api import Api
+from pytest_costmgmt.kubernetes.objects import Reader, path_of
+from pytest_costmgmt.kubernetes.rights import Right
+from pytest_costmgmt.kubernetes.shapes import ContainerState, Event, Pod
+from pytest_costmgmt.kubernetes.trouble import AccessDenied, NotThere, ProbeFailed
+
+CONTAINER = "probe"
+KIND = {"app.kubernetes.io/managed-by": "pytest-costmgmt", "cost-management/kind": "probe"}
+RUN_LABEL = "cost-management/run"
+NAME_LABEL = "cost-management/probe"
+OWNER = "cost-management/owner"
+LEFT_SECONDS = 60
+"How long an ended probe stays, if we do not remove it."
+
+RIGHTS = (
+    Right("create", "jobs", "batch"),
+    Right("delete", "jobs", "batch"),
+    Right("list", "jobs", "batch"),
+    Right("list", "pods"),
+    Right("create", "pods/exec"),
+    # A WebSocket begins as a GET, which older API servers ask this for.
+    Right("get", "pods/exec"),
+)
+"What a probe takes; events (list) are read if they may be."
+
+_JOBS = {"group": "batch/v1"}
+_PAUSE = 0.2
+_HOPELESS = frozenset(
+    {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
+     "CreateContainerError", "RunContainerError", "CrashLoopBackOff"}
+)  # fmt: skip
+
+
+class ProbeSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What a probe is made of. ``run`` is this run's id; ``seconds`` its longest life."""
+
+    run: str
+    image: str
+    seconds: int = 600
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    node_selector: dict[str, str] = {}
+    pull_secrets: tuple[str, ...] = ()
+    run_as_user: int | None = None
+    "None leaves it to the image, or to OpenShift."
+    pull_policy: str = "IfNotPresent"
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """A probe that runs: where to exec."""
+
+    namespace: str
+    name: str
+    pod: str
+    container: str
+    ip: str
+    seconds: float
+    "How long it took to run."
+
+
+def job(spec: ProbeSpec, name: str) -> dict[str, Any]:
+    """Return the Job's manifest."""
+    labels = {**spec.labels, **KIND, RUN_LABEL: spec.run, NAME_LABEL: name}
+    security: dict[str, Any] = {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if spec.run_as_user is not None:
+        security |= {"runAsUser": spec.run_as_user}
+    container = {
+        "name": CONTAINER,
+        "image": spec.image,
+        "imagePullPolicy": spec.pull_policy,
+        # A shell that waits ends at once when it is told to; a sleep as process 1 would not.
+        "command": ["/bin/sh", "-c", f"trap 'exit 0' TERM; sleep {spec.seconds} & wait"],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "resources": {
+            "requests": {"cpu": "10m", "memory": "32Mi"},
+            "limits": {"cpu": "500m", "memory": "128Mi"},
+        },
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": security,
+        "nodeSelector": dict(spec.node_selector),
+        "imagePullSecrets": [{"name": each} for each in spec.pull_secrets],
+        "containers": [container],
+    }
+    annotations = {**spec.annotations, OWNER: _owner()}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name, "labels": labels, "annotations": annotations},
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": spec.seconds,
+            "ttlSecondsAfterFinished": LEFT_SECONDS,
+            "template": {
+                "metadata": {"labels": labels, "annotations": dict(spec.annotations)},
+                "spec": pod,
+            },
+        },
+    }
+
+
+@contextlib.contextmanager
+def probe(api: Api, namespace: str, spec: ProbeSpec, *, deadline: float = 120.0) -> Iterator[Probe]:
+    """Yield a probe that can be entered; afterwards it is removed.
+
+    Raises ProbeFailed, with the evidence, for what cannot heal at once, for the rest at the
+    ``deadline``.
+    """
+    name = f"costmgmt-probe-{secrets.token_hex(5)}"
+    started = time.monotonic()
+    api.create(path_of(namespace, "jobs", **_JOBS), job(spec, name), what="Creating a probe")
+    try:
+        pod = _running(Reader(api, namespace), name, spec, until=started + deadline)
+        yield Probe(
+            namespace=namespace,
+            name=name,
+            pod=pod.meta.name,
+            container=CONTAINER,
+            ip=pod.ip,
+            seconds=time.monotonic() - started,
+        )
+    finally:
+        # What cannot be removed now, the cluster removes.
+        with contextlib.suppress(CostMgmtError):
+            remove(api, namespace, name)
+
+
+def remove(api: Api, namespace: str, name: str) -> None:
+    """Delete a probe and its pod."""
+    options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    api.delete(path_of(namespace, "jobs", name, **_JOBS), options, what=f"Removing probe {name}")
+
+
+def sweep(api: Api, namespace: str) -> tuple[str, ...]:
+    """Remove the probes of runs of this machine that have ended; return their names.
+
+    Those of other machines are left to the cluster: their runs may be alive.
+    """
+    selector = ",".join(f"{name}={value}" for name, value in KIND.items())
+    path = path_of(namespace, "jobs", **_JOBS)
+    found = api.items(path, [("labelSelector", selector)], what="Looking for probes left behind")
+    gone = []
+    for each in found:
+        meta = each.get("metadata") or {}
+        if _abandoned((meta.get("annotations") or {}).get(OWNER, "")):
+            remove(api, namespace, str(meta["name"]))
+            gone.append(str(meta["name"]))
+    return tuple(gone)
+
+
+def _running(reader: Reader, name: str, spec: ProbeSpec, *, until: float) -> Pod:
+    seen = "no pod was made"
+    while True:
+        pods = reader.pods({NAME_LABEL: name})
+        for pod in pods:
+            problem, seen = _state(pod)
+            if problem:
+                raise _failed(reader, name, spec, seen, pod)
+            if not seen:
+                return pod
+        events = () if pods else _events(reader, "Job", name)
+        if any(event.reason == "FailedCreate" for event in events):
+            raise _failed(reader, name, spec, "no pod may be made", None)
+        if time.monotonic() > until:
+            raise _failed(reader, name, spec, f"{seen}, and the wait is over", None)
+        time.sleep(_PAUSE)
+
+
+def _state(pod: Pod) -> tuple[bool, str]:
+    """Return whether it cannot run any more, and what it lacks; nothing if it runs."""
+    if pod.phase in {"Failed", "Succeeded"}:
+        return True, f"its pod ended ({pod.reason or pod.phase}) {pod.message}".strip()
+    state = next((each for each in pod.states if each.name == CONTAINER), None)
+    if state is None:
+        unscheduled = [each for each in pod.conditions if each.status == "False" and each.message]
+        told = unscheduled[0].message if unscheduled else "it is not scheduled yet"
+        return False, f"its pod waits: {told}"
+    if state.state == "running":
+        return False, ""
+    return state.reason in _HOPELESS, f"its pod waits: {_told(state)}"
+
+
+def _told(state: ContainerState) -> str:
+    return f"{state.reason or state.state} {state.message}".strip()
+
+
+def _failed(reader: Reader, name: str, spec: ProbeSpec, seen: str, pod: Pod | None) -> ProbeFailed:
+    events = list(_events(reader, "Job", name))
+    if pod is not None:
+        events += _events(reader, "Pod", pod.meta.name)
+    return ProbeFailed(
+        f"A probe pod ({spec.image}) does not run in namespace {reader.namespace}: {seen}.",
+        evidence=tuple(f"{each.type} {each.reason}: {each.message}" for each in events[-8:]),
+        hint="Name an image that this cluster can run and that has bash, and what its policies ask"
+        " for: --costmgmt-probe-image, -label, -annotation, -node-selector; or allow read-only.",
+    )
+
+
+def _events(reader: Reader, kind: str, name: str) -> tuple[Event, ...]:
+    try:
+        return reader.events(kind, name)
+    except (AccessDenied, NotThere):
+        return ()
+
+
+def _owner() -> str:
+    """Return who made it: this boot, this namespace of processes, this process and its start."""
+    return f"{_machine()} {os.getpid()} {_started(os.getpid())}"
+
+
+def _machine() -> str:
+    told = _read("/proc/sys/kernel/random/boot_id")
+    with contextlib.suppress(OSError):
+        told += f" {Path('/proc/self/ns/pid').stat().st_ino}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16] if told.strip() else "unknown"
+
+
+def _started(pid: int) -> str:
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 and fields[0] not in {"Z", "X"} else ""  # noqa: PLR2004
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(encoding="utf-8").strip()
+    return ""
+
+
+def _abandoned(owner: str) -> bool:
+    """Say whether the run that left this mark is known to have ended."""
+    machine, _, process = owner.partition(" ")
+    pid, _, started = process.partition(" ")
+    if machine != _machine() or machine == "unknown" or not pid.isdigit() or not started:
+        return False
+    return _started(int(pid)) != started
