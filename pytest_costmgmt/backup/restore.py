@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_costmgmt.backup import archive, disk
+from pytest_costmgmt.backup import archive, disk, leftover
 from pytest_costmgmt.backup import manifest as manifests
 from pytest_costmgmt.backup.deed import Deed
 from pytest_costmgmt.backup.model import Difference, Manifest, Proof
@@ -128,7 +128,7 @@ def restore(
     order = Order(folder=folder, manifest=manifest, database=database, wishes=wishes)
     login = maintenance(target, avoid=database)
     with closing(connect(login, deadline=CONNECT)) as connection:
-        job, old = _examined(connection, order, told)
+        job, old = _examined(connection, login, order, told)
     crew = Crew(
         clients=chosen(clients, manifest, job.powers),
         jobs=jobs or cores(),
@@ -184,7 +184,9 @@ def chosen(clients: Clients | Choose, manifest: Manifest, login: Powers) -> Clie
     return clients
 
 
-def _examined(connection: Connection[Any], order: Order, told: Told) -> tuple[Job, Existing | None]:
+def _examined(
+    connection: Connection[Any], way: Login, order: Order, told: Told
+) -> tuple[Job, Existing | None]:
     """Return what to do, or refuse: nothing is made yet."""
     login = powers(connection)
     old = existing(connection, order.database)
@@ -200,6 +202,7 @@ def _examined(connection: Connection[Any], order: Order, told: Told) -> tuple[Jo
     job, more = survey(connection, order.folder, order.manifest, login)
     if refusals or more:
         raise Refused(f"the restore of database {order.database}", (*refusals, *more))
+    leftover.sweep(connection, way, leftover.restores_of(order.database), told)
     # A database of its own is what was asked for; a second copy is what the restore adds.
     said = disk.require(
         connection,
@@ -255,6 +258,7 @@ def _named(place: Site, order: Order, old: Existing | None, kept: str, crew: Cre
         disconnect=order.wishes.disconnect,
         close_old=order.wishes.drop_old,
         limit=order.manifest.database.connection_limit,
+        comment=order.manifest.database.comment,
     )
     done = swap(place.login, plan, told=lambda said: crew.told(Progress(stage="named", about=said)))
     place.keep()

@@ -78,22 +78,15 @@ def _text(value: str) -> str:
 
 
 def settlements(manifest: Manifest, name: str, roles: Iterable[str]) -> tuple[Deed, ...]:
-    """Return the deeds that give database ``name`` what the backup's had, but its limit.
+    """Return the deeds that give database ``name`` what the backup's had, but limit and comment.
+
+    These are given with the name.
 
     ``roles`` are those that the server has.
     """
     database = manifest.database
     found = list(_privileges(database, name, set(roles)))
     found += [_setting(setting, name) for setting in database.settings]
-    if database.comment:
-        found.append(
-            Deed(
-                what=f"comment of database {name}",
-                statements=(Statement("COMMENT ON DATABASE {} IS {t}", (name,), database.comment),),
-                needs=OWNER,
-                ends=((WHOLE, "comment"),),
-            )
-        )
     if database.template:
         found.append(
             Deed(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from pytest_costmgmt.backup import archive, disk
+from pytest_costmgmt.backup import archive, disk, leftover
 from pytest_costmgmt.backup import manifest as manifests
 from pytest_costmgmt.backup.deed import Deed
 from pytest_costmgmt.backup.model import Difference, Proof
@@ -37,7 +37,7 @@ class Roundtrip(msgspec.Struct, frozen=True, kw_only=True):
 
 def scratch_name(run_id: str) -> str:
     """Return the name of a run's scratch database."""
-    return f"costmgmt_verify_{run_id}"
+    return f"{leftover.SCRATCH}{run_id}"
 
 
 def roundtrip(
@@ -64,6 +64,7 @@ def roundtrip(
         job, said = survey(connection, folder, manifest, rights)
         if refusals := (*able(rights, manifest), *said):
             raise Refused("the restore into a scratch database", refusals)
+        leftover.sweep(connection, login, leftover.rehearsals, told)
         room = disk.require(connection, manifest, accepted=accept_disk_risk)
         told(Progress(stage="disk", about=room))
     crew = Crew(

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pytest_costmgmt.backup.deed import Deed, do
+from pytest_costmgmt.backup.leftover import claimed, set_mark
 from pytest_costmgmt.backup.model import Database
 from pytest_costmgmt.backup.progress import Progress, Told
 from pytest_costmgmt.backup.restore_database import creation
@@ -55,6 +56,7 @@ class Site:
                 f"the database could not be created: {error}",
                 hint="Its encoding and locale are the backup's: the server must have them.",
             ) from None
+        set_mark(connection, self.name)
         run(
             connection,
             [
@@ -136,10 +138,11 @@ class Site:
 @contextmanager
 def site(login: Login, name: str, *, told: Told) -> Iterator[Site]:
     """Yield a site that is gone at the end of the block, unless it is to be kept."""
-    made = Site(login, name, told=told)
-    try:
-        yield made
-    except BaseException as error:
-        made.leave(error)
-        raise
-    made.leave(None)
+    with claimed(login, name):
+        made = Site(login, name, told=told)
+        try:
+            yield made
+        except BaseException as error:
+            made.leave(error)
+            raise
+        made.leave(None)

@@ -59,6 +59,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     "Leave the old one closed to connections: it is about to be dropped."
     limit: int = -1
     "CONNECTION LIMIT of the new one, given with the name."
+    comment: str | None = None
+    "Its comment, given with the name: until then it says that it is half made."
 
 
 class Swapped(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +176,9 @@ class Attempt:
         if plan.limit != -1:
             text = f"ALTER DATABASE {{}} CONNECTION LIMIT {plan.limit:d}"
             statements.append(Statement(text, (plan.name,)))
+        if plan.comment is not None:
+            text = f"COMMENT ON DATABASE {{}} IS {'{t}' if plan.comment else 'NULL'}"
+            statements.append(Statement(text, (plan.name,), plan.comment))
         run(connection, statements)
         self._same(connection, plan.name, plan.oid)
         run(connection, [Statement("COMMIT")])

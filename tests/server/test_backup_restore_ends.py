@@ -16,18 +16,26 @@ import psycopg
 import pytest
 
 from pytest_costmgmt.backup import site
+from pytest_costmgmt.backup.leftover import claimed
 from pytest_costmgmt.backup.progress import Progress
 from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.programs import Programs
+from pytest_costmgmt.postgres.sqltext import ident, literal
 from pytest_costmgmt.servers import embedded
 from tests.server.restore_bed import RestoreBed
 from tests.server.restore_source import Source
 
-CONF = ("autovacuum = off",)
+# Who is killed is noticed by the server while it works for them.
+CONF = ("autovacuum = off", "client_connection_check_interval = 200ms")
 PATIENCE = 60.0
-SLOW = 400
-"Rows that take a tenth of a second each, when they come back."
+
+# Roles are seen from every database: also from one that a restore is just filling.
+GATE = """CREATE FUNCTION public.fine(int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+  WHILE pg_catalog.current_database() <> {source} AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_roles WHERE rolname = {opened}) LOOP
+      PERFORM pg_catalog.pg_sleep(0.05);
+  END LOOP; RETURN true; END $$"""
 
 
 @pytest.fixture
@@ -46,14 +54,18 @@ def bed(server: embedded.Instance) -> RestoreBed:
 
 @pytest.fixture
 def source(bed: RestoreBed, tmp_path: Path) -> Source:
-    """A backup whose restore takes its time: a constraint that sleeps."""
-    function = "CREATE OR REPLACE FUNCTION public.fine(int) RETURNS bool LANGUAGE sql AS"
-    return Source(bed, tmp_path).owned(
-        f"{function} 'SELECT true'",
+    """A backup whose restore waits in the middle, until it is let through."""
+    made = Source(bed, tmp_path)
+    return made.owned(
+        GATE.format(source=literal(made.name), opened=literal(opened(bed))),
         "CREATE TABLE public.slow (i int CHECK (public.fine(i)))",
-        f"INSERT INTO public.slow SELECT generate_series(1, {SLOW})",
-        f"{function} 'SELECT pg_sleep(0.1) IS NOT NULL'",
+        "INSERT INTO public.slow VALUES (1)",
     )
+
+
+def opened(bed: RestoreBed) -> str:
+    """Return the role whose existence lets restores through."""
+    return f"go {bed.tag}"
 
 
 class Command:
@@ -63,7 +75,7 @@ class Command:
         where = source.bed.owner.where
         target = f"host={where['host']} port={where['port']} dbname=postgres"
         user = source.bed.role.replace("\\", "\\\\").replace("'", "\\'")
-        self.log = folder / "said"
+        self.log = folder / f"said {secrets.token_hex(3)}"
         password = folder / "password"
         password.write_text(source.bed.password.reveal())
         password.chmod(0o600)
@@ -116,6 +128,14 @@ def until(said: Callable[[], object], command: Command) -> None:
     while not said():
         assert time.monotonic() < end, command.said
         assert command.process.poll() is None, command.said
+        time.sleep(0.02)
+
+
+def wait_for(said: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENCE
+    while not said():
+        assert time.monotonic() < end
         time.sleep(0.02)
 
 
@@ -233,6 +253,54 @@ def test_an_idle_session_of_ours_that_is_ended_does_not_matter(
         bed.role,
     )
     assert ours == []
+    # One holds a lock, in a transaction that sees nothing: that one may be ended, too.
+    ended = bed.rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s"
+        " AND state = 'idle in transaction' AND datname = 'postgres'",
+        bed.role,
+    )
+    assert ended == [(True,)]
+    bed.run(f"CREATE ROLE {ident(opened(bed))}")
+    assert command.status() == 0, command.said
+    assert bed.mark(bed.name) == "backed up"
+
+
+def test_the_lock_of_a_database_keeps_no_snapshot(bed: RestoreBed) -> None:
+    """It is held for hours: vacuum goes on, also where the role's transactions are strict."""
+    bed.run(f"ALTER ROLE {ident(bed.role)} SET default_transaction_isolation = 'serializable'")
+    query = "SELECT state, backend_xid, backend_xmin FROM pg_stat_activity WHERE usename = %s"
+    with claimed(bed.owner, bed.name):
+        assert bed.rows(query, bed.role) == [("idle in transaction", None, None)]
+
+
+SEEMING = ("{name}.new-unmarked", "{name}.new-", "{name}x.new-1a2b", "costmgmt_verify_1a2b")
+
+
+@pytest.mark.parametrize("what", ["restore", "verify"])
+def test_a_later_run_sweeps_what_a_killed_one_left(
+    bed: RestoreBed, source: Source, start: Callable[..., Command], what: str
+) -> None:
+    """A killed run's database is told and removed; a live run's and all others are left alone."""
+    source.backed_up()
+    alive, killed = start(*WORDS[what](bed)), start(*WORDS[what](bed))
+    until(lambda: len(copying(bed)) == 2, killed)
+    both = set(left(bed))
+    killed.process.kill()
+    killed.process.wait()
+    wait_for(lambda: len(copying(bed)) == 1)
+    seeming = {name.format(name=bed.name) for name in SEEMING}
+    for name in seeming:
+        bed.run(f"CREATE DATABASE {ident(name)} OWNER {ident(bed.role)} TEMPLATE template0")
+    later = start(*WORDS[what](bed))
+    until(lambda: len(copying(bed)) == 2, later)
+    assert "is left alone: it is being made" in later.said
+    assert "which a run left that was killed, is removed" in later.said
+    assert "does not say that it is half made" in later.said
+    now = set(left(bed))
+    assert seeming < now
+    assert len(both & now) == 1
+    assert len(now - seeming) == 2
+    assert alive.process.poll() is None
 
 
 def test_the_command_tells_what_it_did(
