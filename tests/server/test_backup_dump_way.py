@@ -1,30 +1,24 @@
-"""Ways to a server that is backed up: TLS with a name that is checked, and each version of it."""
+"""The way to a server that is backed up: TLS with a name that is checked."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from pytest_costmgmt.backup import archive, dump
+from pytest_costmgmt.backup import dump
 from pytest_costmgmt.engine.backup_way import Way
 from pytest_costmgmt.errors import ConnectFailed
 from pytest_costmgmt.postgres import clients as programs_of_clients
 from pytest_costmgmt.postgres.clients_way import conninfo, strict_tls
-from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.programs import Programs
 from pytest_costmgmt.secret import Secret
-from pytest_costmgmt.servers.embedded_folders import cache_folder
-from tests import postgres_versions
-from tests.backup_torture import build as torture
 from tests.server.access_server import OwnServer, own_server
 from tests.server.backup_bed import Gate
 
@@ -108,26 +102,3 @@ def test_what_the_environment_says_is_settled(
     assert "dbname='a b'" in told
     assert "application_name='x y'" in told
     assert strict_tls(plain)
-
-
-@pytest.mark.parametrize("major", postgres_versions.MAJORS)
-def test_each_version(major: int, tmp_path: Path) -> None:
-    """The torture database of each version is backed up, whole, by programs that fit it."""
-    with postgres_versions.server(major) as server:
-        torture_login = torture.create(server.superuser)
-        with closing(connect(torture_login, deadline=10)) as connection:
-            number = connection.info.server_version
-        # The oldest comes without clients: the next one's go into the next one.
-        into = number if major > min(postgres_versions.MAJORS) else (major + 1) * 10000
-        clients = programs_of_clients.choose(
-            number,
-            restore_into=into,
-            bindir=postgres_versions.bindir(into // 10000),
-            cache=cache_folder(None, os.environ),
-            environ=os.environ,
-        )
-        out = tmp_path / "backup"
-        made = dump.backup(torture_login, out, clients=clients, run_id=secrets.token_hex(4))
-        assert archive.verify(out, clients=clients) == made
-        assert made.server_number // 10000 == major
-        assert made.compression == ("lz4" if into // 10000 >= 16 else "none")
