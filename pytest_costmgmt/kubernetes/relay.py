@@ -19,10 +19,13 @@ NOT_REACHED = 7
 # The one that ends first ends the other: a client that vanished leaves no session behind, and a
 # connection that was reset ends with another status than one that was closed. What the server
 # still said to a client that could not send on is read to its end.
+# In the database's own container nothing may be left to the first process, which is PostgreSQL: it
+# takes an orphan's death by a signal, or a status above 1, for a crash of its own and ends every
+# session. So both are waited for, and a pipe that broke is a status of 1.
 RELAY = (
-    f"exec 3<>/dev/tcp/$0/$1 || exit {NOT_REACHED}\n"
+    f"trap '' PIPE; exec 3<>/dev/tcp/$0/$1 || exit {NOT_REACHED}\n"
     "cat <&3 & from=$!; cat <&0 >&3 & to=$!; wait -n; code=$?\n"
-    "[ $code = 0 ] || wait $from; kill $from $to 2>/dev/null; exit $code"
+    "[ $code = 0 ] || wait $from; kill $from $to 2>/dev/null; wait; exit $code"
 )
 
 

@@ -320,9 +320,11 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     stderr: str
 
 
+# Where PostgreSQL is the container's first process, an orphan that a signal ends (SIGPIPE, if our
+# stream breaks) looks to it like a crash of its own.
 # The tail of stdout may be lost though the status is 0 (kubernetes/kubernetes#124571): what does
 # not end by this mark is not whole.
-_MARKED = '"$@"; costmgmt=$?; printf "%s%d\\n" "$0" "$costmgmt"; exit "$costmgmt"'
+_MARKED = 'trap "" PIPE; "$@"; costmgmt=$?; printf "%s%d\\n" "$0" "$costmgmt"; exit "$costmgmt"'
 
 
 def run(
