@@ -15,6 +15,7 @@ from pytest_costmgmt.requirements.model import Requirements
     level=MUST,
     effect=READ_ONLY,
     since="1.0",
+    after=("CM-REL-002",),
     rationale="Whatever cannot be reached proves nothing about itself: one error, and all else is"
     " blocked by it.",
     reference="koku/configurator.py (DATABASE_SERVICE_HOST, DATABASE_SERVICE_PORT)",

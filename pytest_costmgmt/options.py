@@ -38,7 +38,7 @@ class Option:
     @property
     def attribute(self) -> str:
         """The field of Settings."""
-        return self.name.replace("-", "_")
+        return "as_user" if self.name == "as" else self.name.replace("-", "_")
 
     @property
     def variable(self) -> str:
@@ -71,6 +71,28 @@ OPTIONS: tuple[Option, ...] = (
         target=True,
     ),
     Option("namespace", "the Kubernetes namespace of a release", metavar="NS", target=True),
+    Option("kubeconfig", "the kubeconfig, in place of KUBECONFIG", kind="path", metavar="FILE"),
+    Option("context", "the kubeconfig's context; default: its current one", metavar="NAME"),
+    Option("as", "the user to act as in the cluster, as kubectl --as", metavar="USER"),
+    Option("as-group", "a group to act as (repeatable)", kind="list", metavar="GROUP"),
+    Option(
+        "probe-image",
+        "the probe pod's image, with bash; default: the database pod's own",
+        metavar="IMAGE",
+    ),
+    Option("probe-label", "a label for probe pods (repeatable)", kind="list", metavar="NAME=VALUE"),
+    Option(
+        "probe-annotation",
+        "an annotation for probe pods (repeatable)",
+        kind="list",
+        metavar="NAME=VALUE",
+    ),
+    Option(
+        "probe-node-selector",
+        "where probe pods may run (repeatable)",
+        kind="list",
+        metavar="NAME=VALUE",
+    ),
     Option(
         "password-file",
         "a file that holds the application's password and nothing else",
@@ -92,7 +114,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "allow",
         "the most that may be done to the target: read-only (default for an external server),"
-        " probe, scratch (objects that carry the run id), disruptive",
+        " probe (default for a release: pods of ours in the namespace), scratch (objects that carry"
+        " the run id), disruptive",
         choices=EFFECTS,
     ),
     Option(

@@ -38,6 +38,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dsn: Secret | None
     service: str | None
     namespace: str | None
+    kubeconfig: Path | None
+    context: str | None
+    as_user: str | None
+    as_group: tuple[str, ...]
+    probe_image: str | None
+    probe_label: dict[str, str]
+    probe_annotation: dict[str, str]
+    probe_node_selector: dict[str, str]
     password_file: Path | None
     admin_dsn: Secret | None
     admin_password_file: Path | None
@@ -158,12 +166,16 @@ def _words(choices: Sequence[str]) -> str:
     return ", ".join(choices[:-1]) + " or " + choices[-1]
 
 
+_ALLOWED = {"embedded": "disruptive", "external": "read-only", "release": "probe"}
+_PROFILE = {"embedded": "full", "external": "preflight", "release": "smoke"}
+
+
 def _settled(
     values: dict[str, Any], sources: dict[str, Source], environ: Mapping[str, str]
 ) -> Settings:
     mode = _mode(values, environ)
-    allow = values["allow"] or ("disruptive" if mode == "embedded" else "read-only")
-    profile = values["profile"] or ("full" if mode == "embedded" else "preflight")
+    allow = values["allow"] or _ALLOWED[mode]
+    profile = values["profile"] or _PROFILE[mode]
     needed = EFFECT_OF_PROFILE[profile]
     if EFFECTS.index(needed) > EFFECTS.index(allow) and needed != "probe":
         raise UsageProblem(
@@ -174,9 +186,9 @@ def _settled(
     plain = {
         BY_NAME[name].attribute: values[name]
         for name in (
-            "service", "namespace", "password-file", "admin-password-file",
-            "hive-password-file", "migrations", "postgres", "bindir", "cache", "report",
-            "failed-logins",
+            "service", "namespace", "kubeconfig", "context", "as", "probe-image",
+            "password-file", "admin-password-file", "hive-password-file", "migrations",
+            "postgres", "bindir", "cache", "report", "failed-logins",
         )
     }  # fmt: skip
     return Settings(
@@ -191,6 +203,10 @@ def _settled(
         connect_timeout=values["connect-timeout"] or 10.0,
         keep=values["keep"] or "never",
         accept_disk_risk=values["accept-disk-risk"] == "yes",
+        as_group=tuple(values["as-group"] or ()),
+        probe_label=_pairs("probe-label", values["probe-label"]),
+        probe_annotation=_pairs("probe-annotation", values["probe-annotation"]),
+        probe_node_selector=_pairs("probe-node-selector", values["probe-node-selector"]),
         skip=_skips(values["skip"] or []),
         sources=sources,
         **plain,
@@ -228,35 +244,55 @@ def _mode(values: Mapping[str, Any], environ: Mapping[str, str]) -> str:
             "--costmgmt-mode=external names no server: give --costmgmt-dsn, --costmgmt-service,"
             " or PGHOST (or PGHOSTADDR, PGSERVICE) in the environment."
         )
-    if mode == "release":
+    if mode == "release" and values["namespace"] is None:
+        raise UsageProblem("--costmgmt-mode=release names no release: give --costmgmt-namespace.")
+    if given := _misplaced(values, mode):
         raise UsageProblem(
-            "--costmgmt-namespace (mode release) is not available in this version: reach the"
-            " release's PostgreSQL by --costmgmt-dsn, or leave it out for the embedded server."
-        )
-    if mode == "embedded" and (given := _only_external(values)):
-        raise UsageProblem(
-            f"--costmgmt-{given} is for an external server, but the embedded one is the target:"
-            " name the server by --costmgmt-dsn or --costmgmt-service, or leave it out."
-        )
-    if mode != "embedded" and (given := _only_embedded(values)):
-        raise UsageProblem(
-            f"--costmgmt-{given} is for the embedded server, but the target is external:"
-            " leave one of them out."
+            f"--costmgmt-{given} is for {_TARGETS[_ONLY_FOR[given]]}, but the target is"
+            f" {_TARGETS[mode]}: leave one of them out, or name the other target"
+            " (--costmgmt-dsn, --costmgmt-service, --costmgmt-namespace; none: embedded)."
         )
     return str(mode)
 
 
-def _only_external(values: Mapping[str, Any]) -> str | None:
-    names = ("password-file", "admin-dsn", "admin-password-file", "hive-password-file")
-    return next((n for n in names if values[n] is not None), None)
+_TARGETS = {
+    "embedded": "the embedded server",
+    "external": "an external server",
+    "release": "a release in a namespace",
+}
+_ONLY_FOR = {
+    **dict.fromkeys(("password-file", "admin-dsn", "admin-password-file"), "external"),
+    **dict.fromkeys(("bindir", "postgres"), "embedded"),
+    **dict.fromkeys(
+        ("kubeconfig", "context", "as", "as-group", "probe-image", "probe-label",
+         "probe-annotation", "probe-node-selector"),
+        "release",
+    ),
+    "hive-password-file": "external",
+}  # fmt: skip
 
 
-def _only_embedded(values: Mapping[str, Any]) -> str | None:
-    return next((n for n in ("bindir", "postgres") if values[n] is not None), None)
+def _misplaced(values: Mapping[str, Any], mode: str) -> str | None:
+    """Return the first option that was given for another sort of target."""
+    for name, only in _ONLY_FOR.items():
+        shared = name == "hive-password-file" and mode == "release"
+        if values[name] is not None and mode != only and not shared:
+            return name
+    return None
 
 
 def _libpq_names_a_server(environ: Mapping[str, str]) -> bool:
     return any(environ.get(name) for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE"))
+
+
+def _pairs(name: str, given: Sequence[str] | None) -> dict[str, str]:
+    pairs = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not key.strip() or not equals:
+            raise UsageProblem(f"--costmgmt-{name}={text} is no pair: write it as NAME=VALUE.")
+        pairs[key.strip()] = value.strip()
+    return pairs
 
 
 def _skips(given: Sequence[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ CATALOGUE = PACKAGE / "catalogue.json"
 
 # The order in which a person wants to read them, and in which root causes come first.
 GROUPS = (
+    "release",
     "connection",
     "server",
     "roles",
@@ -26,8 +28,11 @@ GROUPS = (
     "extensions",
     "migrations",
     "credentials",
+    "secrets",
+    "persistence",
     "initialization",
     "backup",
+    "upgrade",
 )
 
 
@@ -39,6 +44,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, rename={"api_version"
     checks: tuple[Check, ...]
 
 
+@functools.cache
 def load() -> tuple[Check, ...]:
     """Return the checks that this version knows, from ``catalogue.json``."""
     return msgspec.json.decode(CATALOGUE.read_bytes(), type=Catalogue).checks

@@ -23,6 +23,7 @@ from pytest_costmgmt.servers import Server
 from pytest_costmgmt.settings import Profile, Settings, environment
 
 if TYPE_CHECKING:
+    from pytest_costmgmt.engine.attach import Attached
     from pytest_costmgmt.engine.provision import Embedded
 
 Say = Callable[[str], None]
@@ -39,6 +40,7 @@ class Preparation:
     def __init__(self, settings: Settings, run_id: str, *, say: Say) -> None:
         self.settings, self.run_id, self.say = settings, run_id, say
         self.embedded: Embedded | None = None
+        self.attached: Attached | None = None
         self.kept = ""
         self.requirements = load(settings.requirements)
         if settings.migrations is not None:
@@ -51,7 +53,11 @@ class Preparation:
             self.requirements = self.requirements.named(
                 role=self.external.application.role, database=self.external.application.database
             )
-        else:
+        elif settings.mode == "release":
+            from pytest_costmgmt.engine.attach import Attached  # noqa: PLC0415 - a release only
+
+            self.attached = Attached(settings, self.requirements, run_id, say=say)
+        if settings.mode == "embedded" or settings.manage:
             from pytest_costmgmt.engine.provision import check_manage  # noqa: PLC0415
 
             check_manage(settings)
@@ -71,7 +77,10 @@ class Preparation:
         except UsageProblem as error:
             raise pytest.UsageError(str(error)) from None
         except CostMgmtError as error:
-            return msgspec.structs.replace(shared, problem=str(error))
+            return msgspec.structs.replace(shared, problem=str(error), release=self._release())
+        shared = msgspec.structs.replace(
+            shared, release=self._release(), requirements=self.requirements
+        )
         context = self._context(server)
         publish(public_names(server, self.requirements))
         from pytest_costmgmt.engine import gather  # noqa: PLC0415 - the driver, after usage errors
@@ -85,9 +94,21 @@ class Preparation:
                 self.settings,
                 told=None if self.embedded is None else self.embedded.expected,
             ).everything()
+        if self.attached is not None:
+            with self._timed(f"facts read in namespace {self.settings.namespace}"):
+                self.attached.look(server)
+            shared = msgspec.structs.replace(shared, release=self._release())
         return msgspec.structs.replace(shared, facts=facts, server=server, context=context)
 
+    def _release(self) -> str:
+        """Return the facts of the release, encoded, or "" without one."""
+        return "" if self.attached is None else self.attached.encoded()
+
     def _provision(self) -> Server:
+        if self.attached is not None:
+            server = self.attached.start()
+            self.requirements = self.attached.requirements
+            return server
         from pytest_costmgmt.engine.provision import Embedded  # noqa: PLC0415 - embedded only
 
         self.embedded = Embedded(self.settings, self.requirements, self.run_id, say=self.say)
@@ -137,12 +158,15 @@ class Preparation:
             application=self._application(),
             run_id=self.run_id,
             today=datetime.now(timezone.utc).date().isoformat(),
+            relayed=server.mode == "release"
+            and server.application.where.get("host", "").startswith("/"),
         )
 
     def _failed_logins(self, server: Server) -> int | None:
         if self.settings.failed_logins is not None:
             return self.settings.failed_logins
-        return None if server.ours else 0
+        # A release of the chart locks nobody out.
+        return 0 if server.mode == "external" else None
 
     def _application(self) -> Literal["example", "given", "manifest", ""]:
         if self.settings.manage:
@@ -153,6 +177,8 @@ class Preparation:
 
     def end(self, *, conformant: bool) -> None:
         """End the server that this run made; keep what the operator asked to keep."""
+        if self.attached is not None:
+            self.attached.end()
         if self.embedded is None:
             return
         keep = self.settings.keep == "always" or (

@@ -39,6 +39,8 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
     requirements: Requirements | None = None
     server: Server | None = None
     problem: str = ""
+    release: str = ""
+    "The facts of the release, encoded: most runs have none, and do not pay for their types."
 
     def pack(self) -> dict[str, Any]:
         """Return plain data for ``workerinput`` (it goes through the worker's stdin pipe)."""
@@ -64,6 +66,7 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
             requirements=rest.requirements,
             server=server,
             problem=rest.problem,
+            release=rest.release,
         )
 
 
@@ -76,6 +79,7 @@ class _WithoutServer(msgspec.Struct, frozen=True, kw_only=True):
     requirements: Requirements | None = None
     server: None = None
     problem: str = ""
+    release: str = ""
 
 
 def public_names(server: Server, needs: Requirements) -> set[str]:

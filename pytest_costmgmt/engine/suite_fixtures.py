@@ -25,11 +25,13 @@ from pytest_costmgmt.requirements.model import Requirements
 
 if TYPE_CHECKING:
     from pytest_costmgmt.backup.rehearsal import Rehearse
+    from pytest_costmgmt.facts.release_seen import ReleaseFacts
     from pytest_costmgmt.initialize.again import Reinitialize
 
 Fact = TypeVar("Fact")
 
 _AGAIN: pytest.StashKey[Reinitialize] = pytest.StashKey()
+_RELEASE: pytest.StashKey[ReleaseFacts] = pytest.StashKey()
 _REHEARSAL: pytest.StashKey[Rehearse] = pytest.StashKey()
 
 
@@ -80,6 +82,20 @@ def costmgmt_credential_facts(config: pytest.Config) -> CredentialFacts:
 def costmgmt_hazards(config: pytest.Config) -> HazardFacts:
     """What a backup would lose, or could not restore."""
     return _known(config, "hazards", shared.of(config).facts.hazards)
+
+
+def costmgmt_release(config: pytest.Config) -> ReleaseFacts:
+    """The release's objects and what its namespace shows; says why, where there can be none."""
+    if (known := config.stash.get(_RELEASE, None)) is not None:
+        return known
+    from pytest_costmgmt.facts import release_seen  # noqa: PLC0415 - not before profile smoke
+
+    data = shared.of(config)
+    facts = release_seen.decoded(data.release)
+    if facts.objects is None and not facts.absent:
+        _known(config, "the release", None)
+    config.stash[_RELEASE] = facts
+    return facts
 
 
 def costmgmt_initialization(config: pytest.Config) -> Reinitialize:
@@ -135,6 +151,7 @@ FACTS: Mapping[str, Callable[[pytest.Config], Any]] = {
         costmgmt_migration_facts,
         costmgmt_credential_facts,
         costmgmt_hazards,
+        costmgmt_release,
         costmgmt_initialization,
         costmgmt_rehearsal,
     )

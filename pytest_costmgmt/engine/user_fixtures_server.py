@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from pytest_costmgmt.engine.provision import Embedded, check_manage
+from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.initialize import template
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.errand import maintenance
@@ -43,6 +44,11 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
 
 def wanted(settings: Settings) -> Wanted:
     """Return what the settings ask for; nothing is started or connected to. Raises UsageProblem."""
+    if settings.mode == "release":
+        raise UsageProblem(
+            "--costmgmt-namespace is for the conformance suite: your own tests run on the embedded"
+            " server, or on one that --costmgmt-dsn names."
+        )
     requirements, external = load(settings.requirements), None
     if settings.mode == "external":
         external = external_server(settings, requirements, environment())

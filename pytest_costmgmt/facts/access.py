@@ -172,6 +172,7 @@ class _Tour:
     ) -> None:
         self.server, self.needs, self.context = server, requirements, context
         self.deadline = deadline
+        self.relayed = context.relayed
 
     def first(self) -> AccessFacts:
         """Log in once, proving SCRAM on the way; if it is another method, find out which."""
@@ -184,6 +185,7 @@ class _Tour:
             outcome, connection = enter(login, offered="own", deadline=self.deadline, retry=True)
             if provable and outcome.accepted and outcome.method == "unknown":
                 outcome = msgspec.structs.replace(outcome, method=self._weaker(login))
+        outcome = self._over_tcp(outcome)
         session, problem = self._look(connection)
         return AccessFacts(
             reach=_reach(login, outcome),
@@ -205,7 +207,8 @@ class _Tour:
         with connection:
             try:
                 compared = self.server.administrator is not None
-                return _session(connection, self.deadline, identify=compared), ""
+                seen = _session(connection, self.deadline, identify=compared)
+                return msgspec.structs.replace(seen, local=seen.local and not self.relayed), ""
             except CostMgmtError as error:
                 return None, str(error)
 
@@ -282,7 +285,14 @@ class _Tour:
         return self.needs.hive.policy == "required"
 
     def _try(self, login: Login, offered: Any, *, require_auth: str | None = None) -> Attempt:
-        return attempt(login, offered=offered, deadline=self.deadline, require_auth=require_auth)
+        seen = attempt(login, offered=offered, deadline=self.deadline, require_auth=require_auth)
+        return self._over_tcp(seen)
+
+    def _over_tcp(self, seen: Attempt) -> Attempt:
+        """Return the attempt as TCP shows it: there only trust lets in whom nobody asked."""
+        if not self.relayed or seen.method != "none-asked":
+            return seen
+        return msgspec.structs.replace(seen, method="trust")
 
 
 def _as_encrypted(login: Login, own: Attempt) -> Login:

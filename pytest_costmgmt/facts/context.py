@@ -14,6 +14,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     ``role`` and ``database`` are the application's. ``failed_logins`` is how many deliberately
     wrong logins may be tried (None: as many as needed, the server is ours).
     ``today`` is the ISO day of the run, ``application`` "example", "given", "manifest" or "".
+    ``relayed``: the application's socket here ends a way into a pod's network, where it is TCP.
     """
 
     mode: Literal["embedded", "external", "release"]
@@ -27,3 +28,4 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     application: Literal["example", "given", "manifest", ""]
     run_id: str
     today: str
+    relayed: bool = False

@@ -51,6 +51,8 @@ class SecretFacts(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     created: str = ""
+    changed: str = ""
+    "When its data was last written, as the API server's managers noted it."
     immutable: bool = False
 
     def key(self, name: str) -> KeyFacts | None:
@@ -110,8 +112,25 @@ def facts_of(found: Mapping[str, Any], *, key: bytes) -> SecretFacts:
             name: redact(str(value)) for name, value in annotations.items() if name != _LAST_APPLIED
         },
         created=str(meta.get("creationTimestamp") or ""),
+        changed=_changed(meta),
         immutable=bool(found.get("immutable")),
     )
+
+
+def _changed(meta: Mapping[str, Any]) -> str:
+    """Return when the data was written last.
+
+    >>> _changed({"creationTimestamp": "2026-01-01T00:00:00Z", "managedFields": [
+    ...     {"time": "2026-02-01T00:00:00Z", "fieldsV1": {"f:data": {}}},
+    ...     {"time": "2026-03-01T00:00:00Z", "fieldsV1": {"f:metadata": {}}}]})
+    '2026-02-01T00:00:00Z'
+    """
+    times = [
+        str(each.get("time") or "")
+        for each in meta.get("managedFields") or ()
+        if {"f:data", "f:stringData"} & set(each.get("fieldsV1") or ())
+    ]
+    return max([str(meta.get("creationTimestamp") or ""), *times])
 
 
 def _data(found: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:

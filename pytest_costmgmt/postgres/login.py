@@ -15,13 +15,15 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
 
     ``where`` holds libpq's connection parameters (host, hostaddr, port, sslmode, service,
     passfile, ...) without user, password and dbname. ``password`` None leaves it to libpq
-    (PGPASSWORD, PGPASSFILE, service file).
+    (PGPASSWORD, PGPASSFILE, service file). ``named`` is where the server is, where libpq's
+    parameters lead only to a door of ours.
     """
 
     role: str
     database: str
     where: dict[str, str]
     password: Secret | None = None
+    named: str = ""
 
     def on(self, database: str) -> Login:
         """Return the same login for another database."""
@@ -29,11 +31,15 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
 
     def acting_as(self, role: str, password: Secret | None, *, database: str) -> Login:
         """Return another role's login to the same server."""
-        return Login(role=role, database=database, where=self.where, password=password)
+        return Login(
+            role=role, database=database, where=self.where, password=password, named=self.named
+        )
 
     @property
     def label(self) -> str:
         """Where the server is, in words that a person knows it by."""
+        if self.named:
+            return self.named
         if (host := self.where.get("host") or self.where.get("hostaddr")) is None:
             if (service := self.where.get("service")) is not None:
                 return f"service {service}"
@@ -52,6 +58,7 @@ def pack(login: Login | None) -> dict[str, Any] | None:
         "database": login.database,
         "where": dict(login.where),
         "password": None if login.password is None else login.password.reveal(),
+        "named": login.named,
     }
 
 
@@ -65,4 +72,5 @@ def unpack(data: Mapping[str, Any] | None) -> Login | None:
         database=data["database"],
         where=dict(data["where"]),
         password=None if password is None else Secret(password),
+        named=data["named"],
     )

@@ -24,7 +24,11 @@ def test_an_unrelated_run_is_left_alone(run: Run) -> None:
         (["--costmgmt", "--setup-plan"], "--setup-plan"),
         (["--costmgmt", "--setup-only"], "--setup-only"),
         (["--costmgmt", "--sw", "--sw-skip"], "--stepwise-skip"),
-        (["--costmgmt-namespace", "cost-mgmt"], "not available in this version"),
+        (
+            ["--costmgmt-namespace", "ns", "--costmgmt-as", "j\N{LATIN SMALL LETTER O WITH ACUTE}"],
+            "stream",
+        ),
+        (["--costmgmt-namespace", "ns", "--costmgmt-as-group", "devs"], "no user"),
         (["--costmgmt", "--costmgmt-profile=everything"], "release-gate"),
         (["--costmgmt", "--costmgmt-skip=CM-XXX-999=because"], "CM-XXX-999"),
         (["--costmgmt", "--costmgmt-requirements=koku-9"], "koku-onprem"),

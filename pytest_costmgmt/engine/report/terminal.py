@@ -68,6 +68,8 @@ def allowed(controller: Controller) -> str:
         return ""
     if settings.mode == "embedded":
         return "made for this run"
+    if settings.mode == "release" and settings.allow == "probe":
+        return "allowed: probe, a pod of ours in the namespace and nothing in the database"
     return "read only" if settings.allow == "read-only" else f"allowed: {settings.allow}"
 
 
@@ -90,12 +92,15 @@ def table(controller: Controller, reporter: Any) -> None:
 
 
 def _remarks(controller: Controller) -> Iterator[str]:
-    """Yield what is not a pass: unverifiable, not supported and skipped ones in one line each."""
+    """Yield what is not a pass: unverifiable, not supported and skipped, a line for each reason."""
     settled = controller.settled()
     for wanted in ("skipped", "unverifiable", "not-supported"):
+        reasons: dict[str, list[str]] = {}
         for check in controller.expected:
             if settled[check.id].outcome == wanted:
-                yield f"{wanted}: {check.id} {settled[check.id].summary}"
+                reasons.setdefault(settled[check.id].summary, []).append(check.id)
+        for reason, ids in reasons.items():
+            yield f"{wanted}: {', '.join(ids)} {reason}"
 
 
 def verdict_line(

@@ -1,0 +1,46 @@
+"""Persistence: is the data where it survives its pod."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_costmgmt.engine.check import MUST, READ_ONLY, check
+from pytest_costmgmt.engine.evidence import require
+from pytest_costmgmt.judge import persistence as judge
+
+if TYPE_CHECKING:
+    from pytest_costmgmt.facts.release_seen import ReleaseFacts
+
+AFTER_INSTALL = ("smoke", "full", "release-gate")
+
+
+@check(
+    id="CM-PER-001",
+    level=MUST,
+    effect=READ_ONLY,
+    since="1.0",
+    after=("CM-REL-002",),
+    profiles=AFTER_INSTALL,
+    rationale="The older chart mounts its volume where the image keeps nothing: everything works"
+    " until the pod is deleted, and then all data is gone.",
+    reference="the sclorg image (/var/lib/pgsql/data/userdata, whatever PGDATA says)",
+)
+def test_data_is_on_the_volume(costmgmt_release: ReleaseFacts) -> None:
+    """The server's data folder MUST lie on the pod's PersistentVolumeClaim."""
+    require(judge.on_the_volume(costmgmt_release))
+
+
+@check(
+    id="CM-PER-002",
+    level=MUST,
+    effect=READ_ONLY,
+    since="1.0",
+    after=("CM-REL-001",),
+    profiles=AFTER_INSTALL,
+    rationale="A claim that waits for a volume keeps the pod from starting; one that is being"
+    " deleted goes with its data when the pod next restarts.",
+    reference="Kubernetes: Persistent Volumes (phases, storage object in use protection)",
+)
+def test_claim_is_bound(costmgmt_release: ReleaseFacts) -> None:
+    """The pod's claim MUST be bound, and not on its way out."""
+    require(judge.bound(costmgmt_release))

@@ -1,0 +1,185 @@
+"""A release's objects as one snapshot: what the cluster says of it, without a Secret's data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+from pytest_costmgmt.kubernetes.objects import Reader
+from pytest_costmgmt.kubernetes.secret_objects import SecretFacts, secret_facts
+from pytest_costmgmt.kubernetes.shapes import (
+    Claim,
+    Container,
+    Endpoint,
+    EnvVariable,
+    PersistentVolume,
+    Pod,
+    PodTemplate,
+    Service,
+    StatefulSet,
+)
+from pytest_costmgmt.kubernetes.shapes_read import template
+from pytest_costmgmt.kubernetes.trouble import AccessDenied
+
+T = TypeVar("T")
+
+STATEFUL_SET = SERVICE = "postgres"
+POD = "postgres-0"
+CONTAINER = "postgresql"
+MIGRATION = "cost-mgmt-migration"
+HIVE_PASSWORD = "HIVE_DATABASE_PASSWORD"  # noqa: S105 - a variable's name
+SECRET = "postgres-credentials"  # noqa: S105 - an object's name
+PORT = 5432
+KEYS = {"database": "POSTGRESQL_DATABASE", "username": "POSTGRESQL_USER",
+        "password": "POSTGRESQL_PASSWORD"}  # fmt: skip
+"The Secret's keys by what they are, and the variables in which the image takes them."
+
+
+class Objects(msgspec.Struct, frozen=True, kw_only=True):
+    """What the namespace holds of a release; what does not exist is None.
+
+    ``refused`` says by resource what we may not read, in words.
+    """
+
+    namespace: str
+    stateful_set: StatefulSet | None = None
+    pod: Pod | None = None
+    service: Service | None = None
+    endpoints: tuple[Endpoint, ...] = ()
+    claim: Claim | None = None
+    volume: PersistentVolume | None = None
+    secret: SecretFacts | None = None
+    migration: PodTemplate | None = None
+    "What the application's migration Job is made from (CronJob cost-mgmt-migration)."
+    refused: dict[str, str] = {}
+
+    @property
+    def release(self) -> str:
+        """The Helm release that the StatefulSet says it belongs to, or ""."""
+        return "" if self.stateful_set is None else self.stateful_set.meta.release
+
+    @property
+    def container(self) -> Container | None:
+        """The container that runs PostgreSQL, as the pod has it, else as its template has it."""
+        source = self.pod.template if self.pod else None
+        if source is None and self.stateful_set is not None:
+            source = self.stateful_set.template
+        return None if source is None else database_container(source.containers)
+
+    @property
+    def migration_container(self) -> Container | None:
+        """The container that migrates, in the application's image."""
+        found = () if self.migration is None else self.migration.containers
+        return next((each for each in found if each.name == "migration"), next(iter(found), None))
+
+    @property
+    def secret_name(self) -> str:
+        """The Secret that the pod takes the password from."""
+        found = variable(self.container, KEYS["password"])
+        return found.secret if found is not None and found.secret else SECRET
+
+    def key(self, part: str) -> str:
+        """Return the Secret's key that holds the database, username or password."""
+        found = variable(self.container, KEYS[part])
+        return found.key if found is not None and found.key else part
+
+
+def database_container(containers: tuple[Container, ...]) -> Container | None:
+    """Return the container that runs PostgreSQL: the chart's name, else the one with its port."""
+    named = [each for each in containers if each.name == CONTAINER]
+    ported = [each for each in containers if PORT in each.ports]
+    return next(iter([*named, *ported, *containers]), None)
+
+
+def variable(container: Container | None, name: str) -> EnvVariable | None:
+    """Return an environment variable of a container; the last of a name is what counts."""
+    found = [] if container is None else [each for each in container.env if each.name == name]
+    return found[-1] if found else None
+
+
+def read(reader: Reader, *, key: bytes) -> Objects:
+    """Return the snapshot; ``key`` is the run's. What we may not read is in ``refused``."""
+    reading = _Reading(reader)
+    one = reading.one
+    objects = Objects(
+        namespace=reader.namespace,
+        stateful_set=one("StatefulSet postgres", lambda: reader.stateful_set(STATEFUL_SET)),
+        pod=one("pod postgres-0", lambda: reader.pod(POD)),
+        service=one("Service postgres", lambda: reader.service(SERVICE)),
+        endpoints=one("the Service's endpoints", lambda: reader.endpoints(SERVICE)) or (),
+    )
+    name = objects.secret_name
+    claim = one("the pod's claim", lambda: reader.claim(claim_name(objects)))
+    seen = None
+    if claim is not None and claim.volume:
+        seen = reader.persistent_volume(claim.volume)
+        if isinstance(seen, str):
+            reading.refused["the volume"] = seen
+            seen = None
+    return msgspec.structs.replace(
+        objects,
+        claim=claim,
+        volume=seen,
+        migration=one("CronJob cost-mgmt-migration", lambda: _migration(reader, key)),
+        secret=one(
+            f"Secret {name}",
+            lambda: secret_facts(reader.api, reader.namespace, name, key=key),
+        ),
+        refused=reading.refused,
+    )
+
+
+def _migration(reader: Reader, key: bytes) -> PodTemplate | None:
+    found = reader.manifest("cronjobs", MIGRATION, key=key, group="batch/v1")
+    if found is None:
+        return None
+    return template(found["spec"]["jobTemplate"]["spec"]["template"])
+
+
+def claim_name(objects: Objects) -> str:
+    """Return the PersistentVolumeClaim of the pod's data, or the one that the chart would make."""
+    if objects.pod is not None and objects.container is not None:
+        claims = {
+            volume.name: volume.of
+            for volume in objects.pod.template.volumes
+            if volume.source == "persistentVolumeClaim"
+        }
+        for mount in objects.container.mounts:
+            if mount.name in claims:
+                return claims[mount.name]
+    return f"postgresql-data-{POD}"
+
+
+def state_of(pod: Pod) -> str:
+    """Return how a pod does, in words: the worst of its containers, else its conditions."""
+    return "; ".join(_states(pod)) or pod.phase
+
+
+def _states(pod: Pod) -> Iterator[str]:
+    if pod.meta.deleting:
+        yield "it is being deleted"
+    for state in pod.states:
+        if (state.state == "running" and state.ready) or state.exit_code == 0:
+            continue
+        told = f"{state.name} {state.state} {state.reason} {state.message}"
+        if state.last_reason:
+            told += f" (ended before: {state.last_reason} {state.last_exit_code})"
+        yield " ".join(told.split())
+    for condition in pod.conditions:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            yield f"{condition.reason} {condition.message}".strip()
+
+
+class _Reading:
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.refused: dict[str, str] = {}
+
+    def one(self, what: str, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except AccessDenied as error:
+            self.refused[what] = error.message
+            return None

@@ -1,0 +1,116 @@
+"""Persistence: is the data where it survives its pod."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.facts.release_seen import ReleaseFacts
+from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement
+from pytest_costmgmt.judge.release import container_of, objects_of, of_a_release, permitted
+from pytest_costmgmt.kubernetes.shapes import Mount, Pod
+
+_CLAIM = "persistentVolumeClaim"
+
+
+def covering(mounts: tuple[Mount, ...], folder: str) -> Mount | None:
+    """Return the mount that ``folder`` lies on: the deepest that holds it.
+
+    >>> both = (Mount(name="a", path="/var/lib"), Mount(name="b", path="/var/lib/pgsql/data"))
+    >>> covering(both, "/var/lib/pgsql/data/userdata").name, covering(both, "/var/lib/x").name
+    ('b', 'a')
+    >>> covering(both, "/var/library") is None
+    True
+    """
+    place = PurePosixPath(folder)
+    over = [each for each in mounts if place.is_relative_to(PurePosixPath(each.path))]
+    return max(over, key=lambda each: len(PurePosixPath(each.path).parts), default=None)
+
+
+@of_a_release
+def on_the_volume(facts: ReleaseFacts) -> Judgement:
+    """Judge that the server's data folder lies on the pod's PersistentVolumeClaim."""
+    objects = objects_of(facts)
+    permitted(objects, "pod postgres-0")
+    if facts.inside is None:
+        why = facts.errors.get("inside") or "the server was not asked"
+        raise FactUnavailable(f"where the data is, is not known: {why}")
+    if objects.pod is None:
+        raise FactUnavailable("pod postgres-0 does not exist")
+    folder = facts.inside.data_directory
+    mount = covering(container_of(objects).mounts, folder)
+    told = _lies(objects.pod, mount)
+    found = Finding(
+        summary=f"the data in {folder} dies with its pod",
+        expected=f"{folder} on a PersistentVolumeClaim",
+        found=told,
+        fix=Fix(
+            kind="shell",
+            text="# Do not delete or upgrade the pod: its container holds the only copy.\n"
+            "costmgmt backup --namespace NS --out DIR\n"
+            "costmgmt bootstrap --namespace NS --migrate-volume",
+            needs="who installs the chart",
+        ),
+    )
+    right = mount is not None and _source(objects.pod, mount) == _CLAIM and not mount.read_only
+    return judgement(
+        [f"data_directory {folder}", "the pod's mounts"],
+        () if right else [found],
+        summary=f"{folder} lies on {told}",
+    )
+
+
+def _source(pod: Pod, mount: Mount) -> str:
+    return next((each.source for each in pod.template.volumes if each.name == mount.name), "")
+
+
+def _lies(pod: Pod, mount: Mount | None) -> str:
+    if mount is None:
+        return "the container's own layer"
+    for volume in pod.template.volumes:
+        if volume.name == mount.name:
+            return f"{volume.source} {volume.of}, mounted at {mount.path}".replace("  ", " ")
+    return f"volume {mount.name}, which the pod does not describe"
+
+
+@of_a_release
+def bound(facts: ReleaseFacts) -> Judgement:
+    """Judge that the claim is bound, stays, and is as large as was asked."""
+    objects = objects_of(facts)
+    permitted(objects, "the pod's claim")
+    claim = objects.claim
+    look = Fix(
+        kind="shell",
+        text="kubectl describe pvc postgresql-data-postgres-0",
+        needs="who may read the claim",
+    )
+    expected = "a PersistentVolumeClaim, Bound"
+    if claim is None:
+        found = Finding(
+            summary="the pod's claim does not exist", expected=expected, found="none", fix=look
+        )
+        return judgement(["the pod's claim"], [found])
+    findings = []
+    if claim.phase != "Bound":
+        told = f"claim {claim.meta.name} is {claim.phase or 'in no phase'}"
+        findings.append(Finding(summary=told, expected=expected, found=told, fix=look))
+    if claim.meta.deleting:
+        told = f"claim {claim.meta.name} goes as soon as its pod does"
+        findings.append(
+            Finding(
+                summary=told,
+                expected="a claim that stays",
+                found=f"it is being deleted since {claim.meta.deleting}",
+                fix=Fix(
+                    kind="shell",
+                    text="# It cannot be undone: back up now, while the pod holds it.\n"
+                    "costmgmt backup --namespace NS --out DIR",
+                    needs="who may reach the database",
+                ),
+            )
+        )
+    return judgement(
+        [f"claim {claim.meta.name}"],
+        findings,
+        summary=f"claim {claim.meta.name} is bound to {claim.volume} ({claim.capacity})",
+    )

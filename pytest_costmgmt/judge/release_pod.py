@@ -1,0 +1,302 @@
+"""How a release's pod is made: probes, resources, image, what it may do, and what it gives away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.facts.release import Objects
+from pytest_costmgmt.facts.release_seen import ReleaseFacts
+from pytest_costmgmt.judge.finding import (
+    Finding,
+    Fix,
+    Judgement,
+    Unverified,
+    judgement,
+    not_supported,
+)
+from pytest_costmgmt.judge.release import (
+    container_of,
+    objects_of,
+    of_a_release,
+    permitted,
+    stateful_set_of,
+)
+from pytest_costmgmt.kubernetes.shapes import Container, PodTemplate, Security
+
+_PASSWORDED = re.compile(r"(?i)(passw|passwd|secret|token|credential)")
+_NO_VALUE = re.compile(r"(?i)(_file|_path|_name|_key_ref)$")
+_IN_ARGUMENTS = re.compile(r"(?i)(--?\w*passw(or)?d[= ]\S|://[^/\s:@]*:[^/\s@]+@)")
+
+
+def _template(objects: Objects) -> PodTemplate:
+    """Return what the pod was made from; where there is none, what one would be made from."""
+    if objects.pod is not None:
+        return objects.pod.template
+    return stateful_set_of(objects).template
+
+
+def _values(text: str) -> Fix:
+    return Fix(kind="values", text=text, needs="who installs the chart")
+
+
+@of_a_release
+def probed(facts: ReleaseFacts) -> Judgement:
+    """Judge that the cluster can tell a server that starts, serves or hangs."""
+    container = container_of(objects_of(facts))
+    lacking = [each for each in ("startup", "readiness", "liveness") if each not in
+               container.probes]  # fmt: skip
+    found = [
+        Finding(
+            summary=f"container {container.name} has no {' and no '.join(lacking)} probe",
+            expected="startup, readiness and liveness probes",
+            found=", ".join(container.probes) or "none",
+            fix=_values("# the chart renders all three: helm upgrade, without a patch over it"),
+        )
+    ]
+    return judgement(
+        [f"probes of container {container.name}"],
+        found if lacking else (),
+        summary="startup, readiness and liveness are probed",
+    )
+
+
+@of_a_release
+def resourced(facts: ReleaseFacts) -> Judgement:
+    """Judge that the container asks for what it needs, and that its memory ends somewhere."""
+    container = container_of(objects_of(facts))
+    wanted = {
+        "requests.cpu": container.requests.get("cpu"),
+        "requests.memory": container.requests.get("memory"),
+        "limits.memory": container.limits.get("memory"),
+    }
+    lacking = [name for name, value in wanted.items() if not value]
+    found = [
+        Finding(
+            summary=f"container {container.name} does not say its {', '.join(lacking)}",
+            expected="requests for cpu and memory, and a limit of memory",
+            found=", ".join(f"{name} {value}" for name, value in wanted.items() if value)
+            or "none: it is the first that a full node evicts",
+            fix=_values(
+                "postgresql:\n  resources:\n    requests: {cpu: 500m, memory: 1Gi}\n"
+                "    limits: {memory: 4Gi}"
+            ),
+        )
+    ]
+    told = ", ".join(f"{name} {value}" for name, value in wanted.items())
+    return judgement(
+        [f"resources of container {container.name}"], found if lacking else (), summary=told
+    )
+
+
+@of_a_release
+def pinned(facts: ReleaseFacts) -> Judgement:
+    """Judge that the image is one that stays the same."""
+    container = container_of(objects_of(facts))
+    image = container.image
+    found = [
+        Finding(
+            summary=f"image {image} is whatever its tag means today",
+            expected="a digest, or a tag that is not moved",
+            found=f"tag {_tag(image) or 'none, which is latest'}: a pod that is made anew may run"
+            " another server",
+            fix=_values("postgresql:\n  image:\n    digest: sha256:...   # wins over the tag"),
+        )
+    ]
+    moves = "@sha256:" not in image and _tag(image) in {"", "latest"}
+    return judgement([f"image {image}"], found if moves else (), summary=image)
+
+
+def _tag(image: str) -> str:
+    """Return an image's tag.
+
+    >>> _tag("registry:5000/sclorg/postgresql"), _tag("quay.io/sclorg/postgresql-15-c9s:1-7")
+    ('', '1-7')
+    """
+    last = image.partition("@")[0].rpartition("/")[2]
+    return last.partition(":")[2]
+
+
+@of_a_release
+def restricted(facts: ReleaseFacts) -> Judgement:
+    """Judge that the pod may do no more than the standard ``restricted`` lets it."""
+    template = _template(objects_of(facts))
+    containers = [*template.init_containers, *template.containers]
+    findings = [
+        Finding(
+            summary=f"container {container.name}: {', '.join(problems)}",
+            expected="runAsNonRoot, seccomp RuntimeDefault, no escalation, no capability, not"
+            " privileged (Pod Security Standard restricted)",
+            found="; ".join(problems),
+            fix=_values("podSecurity: {openshift: auto}   # the chart's own, without a patch"),
+        )
+        for container in containers
+        if (problems := list(_beyond(container.security, template.security)))
+    ]
+    return judgement(
+        [f"security context of container {container.name}" for container in containers],
+        findings,
+        summary=f"restricted: {', '.join(container.name for container in containers)}",
+    )
+
+
+def _beyond(own: Security, pod: Security) -> Iterator[str]:
+    non_root = pod.run_as_non_root if own.run_as_non_root is None else own.run_as_non_root
+    user = pod.run_as_user if own.run_as_user is None else own.run_as_user
+    seccomp = own.seccomp or pod.seccomp
+    if not non_root or user == 0:
+        yield "may run as root"
+    if own.privileged:
+        yield "privileged"
+    if own.allow_privilege_escalation is not False:
+        yield "may escalate its privileges"
+    if "ALL" not in own.dropped:
+        yield "keeps capabilities"
+    if more := sorted(set(own.added) - {"NET_BIND_SERVICE"}):
+        yield f"adds {', '.join(more)}"
+    if seccomp not in {"RuntimeDefault", "Localhost"}:
+        yield f"seccomp {seccomp or 'is unsaid'}"
+
+
+@of_a_release
+def tokenless(facts: ReleaseFacts) -> Judgement:
+    """Judge that a database that is broken into gives away no account of the cluster."""
+    template = _template(objects_of(facts))
+    found = Finding(
+        summary="pod postgres-0 holds a token of its service account",
+        expected="automountServiceAccountToken: false",
+        found=f"it is mounted (account {template.service_account or 'default'}), and PostgreSQL"
+        " asks nothing of the cluster",
+        fix=_values("# the chart says so itself: helm upgrade, without a patch over it"),
+    )
+    return judgement(
+        ["automountServiceAccountToken"],
+        [found] if template.mounts_token else (),
+        summary="no service account token in the pod",
+    )
+
+
+@of_a_release
+def discreet(facts: ReleaseFacts) -> Judgement:
+    """Judge that no password stands where others than its Secret's readers can read it."""
+    objects = objects_of(facts)
+    permitted(objects, "pod postgres-0")
+    if facts.leaks is None:
+        raise FactUnavailable(f"passwords were not looked for: {facts.errors.get('leaks')}")
+    template, leaks = _template(objects), facts.leaks
+    containers = [*template.init_containers, *template.containers]
+    if objects.migration is not None:
+        containers += objects.migration.containers
+    findings = [*map(_leak, leaks.found)]
+    for container in containers:
+        findings += _shown(container)
+    unverified = [
+        Unverified(
+            what=f"whether a password stands in {resource} of namespace {objects.namespace}",
+            who=f"who may list {resource} there",
+            how=f"a Role with the verb list for {resource}",
+        )
+        for resource in leaks.refused
+    ]
+    return judgement(
+        [*leaks.looked, *(f"arguments and variables of {each.name}" for each in containers)],
+        findings,
+        unverified=unverified,
+        summary=f"{leaks.known} passwords looked for in {', '.join(leaks.looked)}: none is there",
+    )
+
+
+def _leak(where: str) -> Finding:
+    return Finding(
+        summary=f"a password of the release stands in {where.partition(':')[0]}",
+        expected="passwords in their Secret alone",
+        found=where,
+        fix=Fix(
+            kind="shell",
+            text="# Take it out there; then choose another, for it was read: write it into the\n"
+            "# Secret, restart the database's pod, restart the applications.",
+            needs="who owns that object",
+        ),
+    )
+
+
+def _shown(container: Container) -> Iterator[Finding]:
+    for variable in container.env:
+        name = variable.name
+        if variable.literal and _PASSWORDED.search(name) and not _NO_VALUE.search(name):
+            yield Finding(
+                summary=f"container {container.name} has {name} as a literal",
+                expected="valueFrom.secretKeyRef",
+                found="a value in the pod's own description, which whoever reads pods reads",
+                fix=_values(f"# give {name} by a Secret: valueFrom: {{secretKeyRef: ...}}"),
+            )
+    for word in (*container.command, *container.args):
+        if _IN_ARGUMENTS.search(word):
+            yield Finding(
+                summary=f"container {container.name} is given a password as an argument",
+                expected="passwords in a Secret, by a variable or a file",
+                found="an argument that holds one: every process of the node shows it",
+                fix=_values("# give it by a Secret: valueFrom: {secretKeyRef: ...}"),
+            )
+
+
+@of_a_release
+def recorded(facts: ReleaseFacts) -> Judgement:
+    """Judge what Helm keeps of the release: that it is deployed, and holds no password."""
+    objects = objects_of(facts)
+    if not objects.release:
+        return not_supported(
+            "StatefulSet postgres has no annotation meta.helm.sh/release-name: it was not"
+            " installed by Helm, so there is no record of a rendering"
+        )
+    if facts.record is None and "record" in facts.errors:
+        return judgement(
+            (),
+            unverified=[
+                Unverified(
+                    what=f"what Helm keeps of release {objects.release} ({facts.errors['record']})",
+                    who="who may list Secrets in the namespace",
+                    how=f"helm status {objects.release}; helm get values {objects.release}",
+                )
+            ],
+        )
+    if facts.record is None:
+        return not_supported(
+            f"Helm keeps no record of release {objects.release}: it was rendered and applied by"
+            " another program"
+        )
+    record = facts.record
+    findings = []
+    if record.status != "deployed":
+        findings.append(_unsettled(record.release, record.revision, record.status))
+    findings += [
+        Finding(
+            summary=f"Helm's record of {record.release} holds a password in {where}",
+            expected="a Secret that is made before the release (postgresql.database"
+            ".existingSecret), and no password among the values",
+            found=f"revision {record.revision}, {where}: whoever may read the release reads it",
+            fix=_values("postgresql:\n  database: {existingSecret: postgres-credentials}"),
+        )
+        for where in record.leaks
+    ]
+    return judgement(
+        [f"Helm's record of {record.release}, revision {record.revision}"],
+        findings,
+        summary=f"{record.chart} {record.version}, revision {record.revision}, {record.status}",
+    )
+
+
+def _unsettled(release: str, revision: int, status: str) -> Finding:
+    return Finding(
+        summary=f"Helm release {release} is {status}",
+        expected="deployed",
+        found=f"revision {revision} is {status}",
+        fix=Fix(
+            kind="shell",
+            text=f"helm history {release}\n"
+            f"# pending: a helm that was killed; go back to the revision before it:\n"
+            f"helm rollback {release}",
+            needs="who installs the chart",
+        ),
+    )

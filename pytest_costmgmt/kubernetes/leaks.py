@@ -1,0 +1,170 @@
+"""Where a Secret's values stand though they must not: in objects and records that others read."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from pytest_costmgmt.kubernetes.api import Api
+from pytest_costmgmt.kubernetes.objects import path_of
+from pytest_costmgmt.kubernetes.secret_objects import secret_values
+from pytest_costmgmt.kubernetes.trouble import AccessDenied, NotThere
+from pytest_costmgmt.secret import SHORTEST_REDACTED, Secret, redact
+
+_RECORD = "helm.sh/release.v1"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What Helm keeps of a release's last revision, without its values."""
+
+    release: str
+    revision: int
+    status: str
+    chart: str = ""
+    version: str = ""
+    leaks: tuple[str, ...] = ()
+    "Values of the release, given or rendered into what is no Secret, that are passwords."
+
+
+class Leaks(msgspec.Struct, frozen=True, kw_only=True):
+    """Where passwords stand: what was ``looked`` at, and what we may not look at."""
+
+    found: tuple[str, ...] = ()
+    looked: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+    known: int = 0
+    "How many passwords were looked for."
+
+
+def passwords(api: Api, namespace: str, keys: Iterable[tuple[str, str]]) -> tuple[Secret, ...]:
+    """Return the values of these keys of Secrets, as far as they are there and may be read."""
+    found = []
+    for name, key in dict.fromkeys(keys):
+        try:
+            value = secret_values(api, namespace, name).get(key)
+        except (NotThere, AccessDenied):
+            continue
+        if value:
+            found.append(value)
+    return tuple(found)
+
+
+def found_in(manifest: Any, secrets: Iterable[Secret]) -> tuple[str, ...]:
+    """Return the paths in a plain object at which one of ``secrets`` stands.
+
+    A short value must be the whole text: within others it would be any word.
+
+    >>> found_in({"spec": {"args": ["--url=x:correct-horse@y"]}}, [Secret("correct-horse")])
+    ('spec.args[0]',)
+    >>> found_in({"name": "hive-metastore", "value": "hive"}, [Secret("hive")])
+    ('value',)
+    """
+    return tuple(redact(path) for path in _found(manifest, tuple(secrets), ""))
+
+
+def _found(manifest: Any, secrets: tuple[Secret, ...], path: str) -> Iterator[str]:
+    __tracebackhide__ = True
+    if isinstance(manifest, Mapping):
+        for name, value in manifest.items():
+            yield from _found(value, secrets, f"{path}.{name}" if path else str(name))
+    elif isinstance(manifest, list):
+        for index, value in enumerate(manifest):
+            yield from _found(value, secrets, f"{path}[{index}]")
+    elif isinstance(manifest, str) and any(_holds(manifest, secret) for secret in secrets):
+        yield path
+
+
+def _holds(text: str, secret: Secret) -> bool:
+    __tracebackhide__ = True
+    if len(secret.reveal()) < SHORTEST_REDACTED:
+        return text.strip() == secret.reveal()
+    encoded = base64.b64encode(secret.reveal().encode()).decode()
+    return secret.reveal() in text or encoded in text
+
+
+def leaked(
+    api: Api, namespace: str, where: Iterable[tuple[str, str, str]], secrets: tuple[Secret, ...]
+) -> Leaks:
+    """Return where ``secrets`` stand in objects, each given by resource, group and name.
+
+    With "" as name all of that resource are looked at.
+    """
+    found: list[str] = []
+    looked: list[str] = []
+    refused: list[str] = []
+    for resource, group, name in where:
+        path = path_of(namespace, resource, name, group=group)
+        what = f"Looking for passwords in {resource}"
+        try:
+            each = [api.get(path, what=what)] if name else api.items(path, what=what)
+        except NotThere:
+            continue
+        except AccessDenied:
+            refused.append(resource)
+            continue
+        looked.append(f"{resource}/{name}" if name else f"{len(each)} {resource}")
+        for one in each:
+            named = f"{resource}/{(one.get('metadata') or {}).get('name', name)}"
+            plain = {key: part for key, part in one.items() if key != "metadata"}
+            plain["annotations"] = (one.get("metadata") or {}).get("annotations")
+            found += [f"{named}: {path}" for path in found_in(plain, secrets)]
+    return Leaks(
+        found=tuple(found), looked=tuple(looked), refused=tuple(refused), known=len(secrets)
+    )
+
+
+def record(api: Api, namespace: str, release: str, secrets: tuple[Secret, ...]) -> Record | None:
+    """Return Helm's record of a release's last revision; None if there is none."""
+    selector = f"owner=helm,name={release}"
+    found = api.items(
+        path_of(namespace, "secrets"),
+        [("labelSelector", selector), ("fieldSelector", f"type={_RECORD}")],
+        what=f"Reading Helm's records of {release}",
+    )
+    newest: tuple[int, dict[str, Any]] | None = None
+    for each in found:
+        labels = (each.get("metadata") or {}).get("labels") or {}
+        revision = int(labels.get("version") or 0)
+        if newest is None or revision > newest[0]:
+            newest = (revision, each)
+    if newest is None:
+        return None
+    labels = newest[1]["metadata"]["labels"]
+    said = _decoded((newest[1].get("data") or {}).get("release", ""))
+    meta = (said.get("chart") or {}).get("metadata") or {}
+    values = {"values": said.get("config") or {}}
+    rendered = {"manifest": _without_secrets(str(said.get("manifest") or ""))}
+    return Record(
+        release=release,
+        revision=newest[0],
+        status=str(labels.get("status") or ""),
+        chart=str(meta.get("name") or ""),
+        version=str(meta.get("version") or ""),
+        leaks=(*found_in(values, secrets), *found_in(rendered, secrets)),
+    )
+
+
+def _decoded(data: str) -> dict[str, Any]:
+    """Return a record's content: base64 of base64 of gzip of JSON."""
+    try:
+        found: Any = msgspec.json.decode(gzip.decompress(base64.b64decode(base64.b64decode(data))))
+    except (binascii.Error, OSError, EOFError, zlib.error, msgspec.DecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _without_secrets(manifest: str) -> list[Any]:
+    """Return what was rendered but for Secrets, which may hold passwords."""
+    import yaml  # noqa: PLC0415 - comes with the client, heavy
+
+    try:
+        loaded = list(yaml.safe_load_all(manifest))
+    except yaml.YAMLError:
+        return []
+    return [each for each in loaded if isinstance(each, dict) and each.get("kind") != "Secret"]

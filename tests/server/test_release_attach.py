@@ -1,0 +1,248 @@
+"""A whole run over a release: attached by streams, judged, and nothing left in its namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_costmgmt.initialize.server import initialize
+from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.postgres.programs import Programs
+from pytest_costmgmt.requirements.reader import load
+from tests import release_objects as made
+from tests.server import run_support
+from tests.server.access_server import OwnServer, own_server
+from tests.server.pod_api import status
+from tests.server.release_api import APPS, BATCH, CORE, NETWORKING, ReleaseApi, release_api
+from tests.server.run_support import Place, Ran
+
+# As the database's image has it: nobody on the pod's localhost is asked, everybody else is.
+TRUSTED = "local all all trust"
+ASKED = "host all all 127.0.0.1/32 scram-sha-256"
+GROUPS = ("CM-REL", "CM-SEC", "CM-PER")
+
+
+@pytest.fixture(scope="module")
+def server(programs: Programs) -> Iterator[OwnServer]:
+    """A server with the application's role and database, initialized."""
+    settings = ("shared_preload_libraries=pg_stat_statements", "timezone=UTC")
+    with own_server(programs, settings, hba=(TRUSTED, ASKED)) as server:
+        server.sql(
+            f"CREATE ROLE koku LOGIN PASSWORD '{made.PASSWORD}'",
+            "CREATE DATABASE koku OWNER koku TEMPLATE template0",
+            f"CREATE ROLE hive LOGIN PASSWORD '{made.HIVE_PASSWORD}'",
+            "CREATE DATABASE hive OWNER hive TEMPLATE template0",
+        )
+        admin = Login(role="postgres", database="postgres", where=server.where)
+        initialize(admin, requirements=load("koku-hive"), ours=False, deadline=10)
+        yield server
+
+
+@pytest.fixture
+def release(server: OwnServer) -> Iterator[ReleaseApi]:
+    """The namespace around it; its data folder is said to be on the claim's mount."""
+    with release_api(server) as api:
+        for path in (f"{CORE}/pods/postgres-0", f"{APPS}/statefulsets/postgres"):
+            spec = api.objects[path]["spec"]
+            container = spec.get("template", {}).get("spec", spec)["containers"][0]
+            container["volumeMounts"][0]["mountPath"] = str(server.data.parent)
+        yield api
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """Folders of the run."""
+    with run_support.place() as found:
+        yield found
+
+
+def attached(place: Place, release: ReleaseApi, *arguments: str) -> Ran:
+    """Run the suite over the release."""
+    kubeconfig = release.kubeconfig(place.folder / "kubeconfig")
+    ran = place.run(
+        "--costmgmt-namespace", made.NAMESPACE, f"--costmgmt-kubeconfig={kubeconfig}", *arguments
+    )
+    for password in (made.PASSWORD, made.HIVE_PASSWORD):
+        assert password not in ran.said
+        assert password not in (ran.folder / "report.json").read_text()
+    assert place.litter() == []
+    return ran
+
+
+def of_release(ran: Ran) -> dict[str, str]:
+    """Return what the checks of releases came to, but those that passed."""
+    return {
+        id_: outcome
+        for id_, outcome in ran.outcomes.items()
+        if id_.startswith(GROUPS) and outcome != "passed"
+    }
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_release_is_judged_by_streams_and_a_probe(
+    place: Place, release: ReleaseApi, workers: str
+) -> None:
+    """All of its own checks pass, and the probe that was made for it is gone."""
+    ran = attached(place, release, "-n", workers)
+    assert of_release(ran) == {"CM-SEC-009": "not-supported"}, ran.said
+    assert {ran.outcomes[f"CM-CON-0{n}"] for n in ("01", "02", "03", "04", "07")} == {"passed"}
+    assert "allowed: probe, a pod of ours in the namespace" in ran.out
+    assert release.jobs() == []
+    assert [line.split()[0] for line in release.made()] == ["POST", "DELETE"]
+    unencrypted = ran.summary("CM-CON-008")
+    assert "not encrypted" in unencrypted, "a door's socket is no local connection"
+
+
+def test_read_only_makes_nothing(place: Place, release: ReleaseApi) -> None:
+    """The relay runs in the database's pod, and what only another pod can show is unverifiable."""
+    ran = attached(place, release, "--costmgmt-allow=read-only")
+    assert release.made() == []
+    assert of_release(ran) == {
+        "CM-SEC-007": "unverifiable", "CM-SEC-008": "unverifiable", "CM-SEC-009": "not-supported",
+    }  # fmt: skip
+    assert "--costmgmt-allow=read-only" in ran.summary("CM-SEC-007")
+    assert ran.outcomes["CM-CON-007"] == "passed"
+
+
+def test_who_may_make_no_pod_looks_from_the_database_s_own(
+    place: Place, release: ReleaseApi
+) -> None:
+    """Without that right the probe is left out, and the right is named."""
+    release.cluster.allowed = lambda asked: asked["resource"] != "jobs"
+    ran = attached(place, release)
+    assert release.made() == []
+    assert ran.outcomes["CM-SEC-007"] == "unverifiable"
+    assert "create jobs.batch" in ran.summary("CM-SEC-007")
+
+
+def test_a_wrong_secret_is_the_release_s_fault(place: Place, release: ReleaseApi) -> None:
+    """A Secret that does not open the database fails its check; what depends on it is blocked."""
+    wrong = made.secret(database="koku", username="koku", password="Wrong" + made.PASSWORD)
+    release.objects[f"{CORE}/secrets/postgres-credentials"] = wrong
+    ran = attached(place, release)
+    ran.sound(1, "non-conformant")
+    assert ran.outcomes["CM-SEC-007"] == "failed"
+    assert ran.outcomes["CM-SEC-008"] == "blocked"
+    assert ran.outcomes["CM-CON-002"] == "error"
+
+
+@pytest.mark.parametrize("rule", ["host all all 127.0.0.1/32 trust",
+                                  "host all postgres 127.0.0.1/32 trust"])  # fmt: skip
+def test_trust_from_other_pods_is_seen(
+    place: Place, release: ReleaseApi, server: OwnServer, rule: str
+) -> None:
+    """Whoever is trusted over the network is told apart from the pod's own localhost."""
+    server.write("data/pg_hba.conf", f"{TRUSTED}\n{rule}\n{ASKED}\n")
+    server.sql("SELECT pg_reload_conf()")
+    try:
+        ran = attached(place, release)
+    finally:
+        server.write("data/pg_hba.conf", f"{TRUSTED}\n{ASKED}\n")
+        server.sql("SELECT pg_reload_conf()")
+    assert ran.outcomes["CM-SEC-008"] == "failed", ran.said
+    assert "superuser" in ran.summary("CM-SEC-008")
+    everybody = "all all" in rule
+    assert (ran.outcomes["CM-CON-005"] == "failed") is everybody
+    assert (ran.outcomes["CM-CON-007"] == "failed") is everybody
+
+
+def test_a_policy_that_nothing_enforces_fails(place: Place, release: ReleaseApi) -> None:
+    """A pod that the policy does not let in connects all the same."""
+    release.objects[f"{NETWORKING}/networkpolicies"] = [made.network_policy()]
+    ran = attached(place, release)
+    assert ran.outcomes["CM-SEC-009"] == "failed", ran.said
+    assert release.jobs() == []
+
+
+def test_a_policy_that_is_enforced_passes(place: Place, release: ReleaseApi) -> None:
+    """The excluded pod's way does not reach the database, the included one's does."""
+    release.objects[f"{NETWORKING}/networkpolicies"] = [made.network_policy()]
+    # The excluded pod goes to the address, the included one to the name.
+    release.cluster.hosts[made.POD_IP] = "127.0.0.9"
+    ran = attached(place, release)
+    assert ran.outcomes["CM-SEC-009"] == "passed", ran.said
+
+
+def test_a_pod_that_is_not_ready_fails_and_blocks(place: Place, release: ReleaseApi) -> None:
+    """The release is at fault, not the way to it; what the container says is in the finding."""
+    pod = release.objects[f"{CORE}/pods/postgres-0"]
+    pod["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    pod["status"]["containerStatuses"] = [{"name": "postgresql", "state": waiting}]
+    ran = attached(place, release).sound(1, "non-conformant")
+    assert ran.outcomes["CM-REL-002"] == "failed"
+    assert ran.outcomes["CM-CON-001"] == "blocked"
+    told = next(c for c in ran.report["checks"] if c["id"] == "CM-REL-002")["findings"][0]
+    assert "ImagePullBackOff no such image" in told["found"]
+
+
+UNREACHABLE = {
+    "no-namespace": ("does not exist", "none is made"),
+    "no-release": ("There is no StatefulSet postgres",),
+    "no-right": ("get secrets 'postgres-credentials'", "apiGroups"),
+    "no-kubeconfig": ("The kubeconfig", "does not exist"),
+    "another-token": ("does not know these credentials",),
+}
+
+
+@pytest.mark.parametrize("case", UNREACHABLE)
+def test_what_cannot_be_reached_is_one_error(place: Place, release: ReleaseApi, case: str) -> None:
+    """One error, everything else blocked by it, inconclusive; nothing is made."""
+    given: list[str] = []
+    if case == "no-namespace":
+        path = f"/api/v1/namespaces/{made.NAMESPACE}"
+        release.objects[path] = status(404, "NotFound", "namespaces not found")
+    elif case == "no-release":
+        del release.objects[f"{APPS}/statefulsets/postgres"]
+    elif case == "no-right":
+        release.cluster.allowed = lambda asked: asked["resource"] != "secrets"
+    elif case == "no-kubeconfig":
+        given = [f"--costmgmt-kubeconfig={place.folder}/nothing"]
+    else:
+        release.cluster.users = {"another": "tester"}
+    ran = attached(place, release, *given).sound(8, "inconclusive")
+    outcomes = ran.outcomes
+    assert outcomes.pop("CM-REL-001") == "error"
+    assert set(outcomes.values()) == {"blocked"}
+    for word in UNREACHABLE[case]:
+        assert word in ran.summary("CM-REL-001")
+    assert release.made() == []
+
+
+def test_a_probe_that_cannot_run_names_the_option(place: Place, release: ReleaseApi) -> None:
+    """No image, no right to run it, a quota: one error that says by which option it is mended."""
+    release.objects[f"{BATCH}/jobs"] = lambda _: {"kind": "List", "metadata": {}, "items": []}
+    release.objects[f"{CORE}/pods"] = []
+    event = {
+        "involvedObject": {"kind": "Job"}, "type": "Warning", "reason": "FailedCreate",
+        "message": "exceeded quota", "lastTimestamp": "2026-11-24T10:00:00Z",
+    }  # fmt: skip
+    release.objects[f"{CORE}/events"] = [event]
+    ran = attached(place, release).sound(8, "inconclusive")
+    assert ran.outcomes["CM-REL-001"] == "error"
+    for word in ("exceeded quota", "--costmgmt-probe-image"):
+        assert word in ran.summary("CM-REL-001")
+    assert release.jobs() == []
+
+
+def test_the_report_s_folder_holds_no_password(
+    place: Place, release: ReleaseApi, tmp_path: Path
+) -> None:
+    """Passwords planted in manifests end in no report, though findings say where they stand."""
+    pod = release.objects[f"{CORE}/pods/postgres-0"]
+    pod["spec"]["containers"][0]["env"].append({"name": "EXTRA", "value": made.PASSWORD})
+    pod["metadata"]["annotations"] = {"note": f"it is {made.PASSWORD}"}
+    release.objects[f"{CORE}/configmaps"].append(
+        {"metadata": {"name": "other"}, "data": {"url": f"postgresql://koku:{made.PASSWORD}@db/x"}}
+    )
+    values = {"postgresql": {"password": made.PASSWORD}}
+    release.objects[f"{CORE}/secrets"] = [made.helm_record(values=values)]
+    junit = tmp_path / "junit.xml"
+    ran = attached(place, release, f"--junitxml={junit}")
+    assert of_release(ran).keys() >= {"CM-REL-008", "CM-REL-009"}, ran.said
+    whole = "".join(path.read_text() for path in ran.folder.iterdir()) + junit.read_text()
+    assert made.PASSWORD not in whole
+    assert "configmaps/other" in whole
+    assert "values.postgresql.password" in whole
