@@ -15,7 +15,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from tests.chart.helm import CannotBuildError, alone
@@ -38,8 +38,8 @@ WHEELS = (
     "sqlparse==0.6.1",
     "typing_extensions==4.16.0",
 )
-# Translations are half of Django's files.
-UNREAD = (".mo", ".po")
+# Translations are half of Django's files; without the one that it falls back to, it does not start.
+UNREAD = ("*.po", "locale/[!e]*/*.mo", "locale/e[!n]*/*.mo")
 EPOCH = 1700000000
 HERE = Path(__file__)
 
@@ -274,9 +274,14 @@ def _wheels(into: Path) -> None:
         files = {
             f"opt/libraries/{file.relative_to(target)}": file
             for file in sorted(target.rglob("*"))
-            if file.is_file() and file.suffix not in UNREAD and file.parent != target / "bin"
+            if file.is_file() and file.parent != target / "bin" and not _unread(file)
         }
         _files("wheels", files).make(into)
+
+
+def _unread(file: Path) -> bool:
+    shown = PurePath(*file.parts[-4:-2], file.name)  # locale/en/LC_MESSAGES/django.mo
+    return any(shown.match(pattern) for pattern in UNREAD)
 
 
 def _folders(files: dict[str, Path]) -> Iterator[str]:
