@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 
 import pytest
 
@@ -19,6 +20,18 @@ with contextlib.suppress(ModuleNotFoundError):  # where nothing is drawn, it nee
     hypothesis.register_profile("gate", derandomize=True, database=None)
     hypothesis.register_profile("explore", derandomize=False, max_examples=300, print_blob=True)
     hypothesis.load_profile("gate")
+
+
+# A shell's & and nohup leave these ignored, which every process that a test starts inherits: there
+# an interrupt does nothing, as whoever ignores it wants. Tests want the same everywhere.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGTERM, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 @pytest.fixture(scope="session")

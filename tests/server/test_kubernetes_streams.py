@@ -257,11 +257,11 @@ os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
 reached = socket.socket(socket.AF_UNIX) if len(sys.argv) == 2 else socket.socket()
 reached.settimeout(20)
-reached.connect(sys.argv[1] if len(sys.argv) == 2 else (sys.argv[1], int(sys.argv[2])))
-try:
+try:  # refused may be before connect() has returned
+    reached.connect(sys.argv[1] if len(sys.argv) == 2 else (sys.argv[1], int(sys.argv[2])))
     reached.sendall((8).to_bytes(4, "big") + (80877103).to_bytes(4, "big"))
     print(reached.recv(100))
-except OSError:
+except ConnectionError:
     print(b"")
 """
 
