@@ -7,6 +7,7 @@ tried: one root cause, told at once.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -57,6 +58,21 @@ SELECT coalesce(r.database, '{}'), coalesce(r.user_name, '{}'), r.auth_method
   FROM pg_catalog.pg_hba_file_rules AS r
  WHERE r.type OPERATOR(pg_catalog.=) 'local' AND r.auth_method IS NOT NULL
  ORDER BY r.line_number
+"""
+
+
+# Every role counts as a member of itself, and of what its groups are members of.
+_GROUPS = """
+WITH RECURSIVE reached(member, oid) AS (
+  SELECT r.rolname, r.oid FROM pg_catalog.pg_roles r
+   WHERE r.rolname OPERATOR(pg_catalog.=) ANY (%s::pg_catalog.name[])
+  UNION
+  SELECT reached.member, m.roleid FROM pg_catalog.pg_auth_members m
+    JOIN reached ON m.member OPERATOR(pg_catalog.=) reached.oid
+)
+SELECT reached.member::pg_catalog.text, pg_catalog.array_agg(r.rolname::pg_catalog.text)
+  FROM reached JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) reached.oid
+ GROUP BY reached.member
 """
 
 
@@ -121,7 +137,8 @@ class AccessFacts(msgspec.Struct, frozen=True, kw_only=True):
     is proved by require_auth where libpq can. ``without`` offered nothing at all. ``wrong``
     stands between two accepted logins, ``application`` and ``again``. ``guessed`` tried the
     passwords that hive must not have. ``cross`` are logins into the other role's database.
-    ``local_rules`` are pg_hba.conf's lines for the local socket, where they may be read.
+    ``local_rules`` are pg_hba.conf's lines for the local socket, where they may be read, and
+    ``groups`` the roles, itself included, that each of the application's is a member of.
     """
 
     reach: Reach
@@ -137,6 +154,7 @@ class AccessFacts(msgspec.Struct, frozen=True, kw_only=True):
     administrator: Attempt | None = None
     administrator_identifier: str = ""
     local_rules: tuple[Rule, ...] = ()
+    groups: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
     method_provable: bool = True
 
 
@@ -222,11 +240,14 @@ class _Tour:
         facts = msgspec.structs.replace(facts, administrator=outcome)
         if connection is None:
             return facts
+        roles = [self.server.application.role, self.needs.hive.role]
         with connection:
+            rules, groups = _local_rules(connection, self.deadline, roles)
             return msgspec.structs.replace(
                 facts,
                 administrator_identifier=_identifier(connection, self.deadline),
-                local_rules=_local_rules(connection, self.deadline),
+                local_rules=rules,
+                groups=groups,
             )
 
     def others(self, facts: AccessFacts) -> AccessFacts:
@@ -355,14 +376,21 @@ def _identifier(connection: Any, deadline: float) -> str:
     return "" if row is None else f"{row[0]}, started at {row[1]} UTC"
 
 
-def _local_rules(connection: Any, deadline: float) -> tuple[Rule, ...]:
-    """Return pg_hba.conf's lines for the local socket, or () if this login may not see them."""
+def _local_rules(
+    connection: Any, deadline: float, roles: Sequence[str]
+) -> tuple[tuple[Rule, ...], dict[str, tuple[str, ...]]]:
+    """Return pg_hba.conf's lines for the local socket, and the groups that ``roles`` are in.
+
+    Nothing if this login may not see the lines.
+    """
     try:
         with (
             asking("reading pg_hba.conf's rules"),
             read_only(connection, timeout=deadline) as cursor,
         ):
             cursor.execute(_LOCAL_RULES)
-            return tuple(Rule(tuple(names), tuple(who), method) for names, who, method in cursor)
+            rules = tuple(Rule(tuple(names), tuple(who), method) for names, who, method in cursor)
+            cursor.execute(_GROUPS, [list(roles)])
+            return rules, {member: tuple(sorted(groups)) for member, groups in cursor}
     except CostMgmtError:
-        return ()
+        return (), {}

@@ -61,23 +61,30 @@ def bare_method(seen: Attempt, facts: AccessFacts) -> str:
     local = facts.session is not None and facts.session.local
     if seen.method != "none-asked" or not local:
         return seen.method
-    return local_method(facts.local_rules, seen.role, seen.database) or "none-asked"
+    groups = facts.groups.get(seen.role)
+    return local_method(facts.local_rules, seen.role, seen.database, groups) or "none-asked"
 
 
-def local_method(rules: Sequence[Rule], role: str, database: str) -> str | None:
+def local_method(
+    rules: Sequence[Rule], role: str, database: str, groups: Sequence[str] | None = None
+) -> str | None:
     """Return the method of the first rule that matches, or None if that cannot be told.
+
+    ``groups`` are the roles, itself included, that ``role`` is a member of, if that is known.
 
     >>> rules = [Rule(("all",), ("postgres",), "peer"), Rule(("all",), ("all",), "trust")]
     >>> local_method(rules, "postgres", "koku"), local_method(rules, "koku", "koku")
     ('peer', 'trust')
-    >>> local_method([Rule(("all",), ("+staff",), "trust")], "koku", "koku") is None
+    >>> staff = [Rule(("all",), ("+staff",), "trust"), *rules]
+    >>> local_method(staff, "koku", "koku") is None
     True
+    >>> local_method(staff, "postgres", "koku", ["postgres"])
+    'peer'
+    >>> local_method(staff, "postgres", "koku", ["postgres", "staff"])
+    'trust'
     """
     for rule in rules:
-        sides = (
-            _matches(rule.databases, database, same=role),
-            _matches(rule.roles, role, same=None),
-        )
+        sides = (_database(rule.databases, database, role, groups), _role(rule.roles, role, groups))
         if all(sides):
             return rule.method
         if False not in sides:
@@ -85,12 +92,29 @@ def local_method(rules: Sequence[Rule], role: str, database: str) -> str | None:
     return None
 
 
-def _matches(names: Sequence[str], name: str, *, same: str | None) -> bool | None:
-    """Say whether a rule's names cover ``name``; None for groups, patterns and included files."""
-    if "all" in names or name in names or (same == name and "sameuser" in names):
+def _role(names: Sequence[str], role: str, groups: Sequence[str] | None) -> bool | None:
+    """Say whether a rule's roles cover ``role``; None if that cannot be told."""
+    named = {name[1:] for name in names if name.startswith("+")}
+    if "all" in names or role in names or (groups and not named.isdisjoint(groups)):
         return True
-    unclear = {"samerole", "samegroup"} if same is not None else set()
-    return None if any(n[:1] in {"+", "/", "@"} or n in unclear for n in names) else False
+    return None if _unclear(names) or (named and groups is None) else False
+
+
+def _database(
+    names: Sequence[str], database: str, role: str, groups: Sequence[str] | None
+) -> bool | None:
+    """Say whether a rule's databases cover ``database``; None if that cannot be told."""
+    by_role = not {"samerole", "samegroup"}.isdisjoint(names)
+    if "all" in names or database in names or (database == role and "sameuser" in names):
+        return True
+    if by_role and database in (groups or ()):
+        return True
+    return None if _unclear(names) or (by_role and groups is None) else False
+
+
+def _unclear(names: Sequence[str]) -> bool:
+    """Say whether there are patterns or included files, which the server alone can read."""
+    return any(name[:1] in {"/", "@"} for name in names)
 
 
 def _trusted(seen: Attempt, facts: AccessFacts) -> Finding:

@@ -50,7 +50,24 @@ def _unopened(seen: Attempt, requirements: Requirements) -> Finding | None:
         return _missing(seen.role, seen.database, requirements)
     if seen.kind == "no-connect-privilege":
         return _may_not_connect(seen.role, seen.database)
+    if seen.kind == "closed-database":
+        return _closed(seen.database)
     return None
+
+
+def _closed(database: str) -> Finding:
+    return Finding(
+        summary=f"database {database} does not accept connections",
+        expected=f"database {database} with ALLOW_CONNECTIONS true",
+        found="the server answered 55000: it is closed, or what a DROP DATABASE left that was"
+        " interrupted",
+        fix=Fix(
+            kind="sql",
+            text=f"ALTER DATABASE {ident(database)} ALLOW_CONNECTIONS true;",
+            needs=f"owner of database {database}, or superuser",
+            database="postgres",
+        ),
+    )
 
 
 def _missing(role: str, database: str, requirements: Requirements) -> Finding:
@@ -129,14 +146,20 @@ def _read_only(session: Session, label: str) -> Iterator[Finding]:
             summary="the server is read-only by its configuration",
             expected="default_transaction_read_only off",
             found=f"on ({default.source}); managed servers set it when their disk is full",
-            fix=Fix(
-                kind="sql",
-                text="ALTER SYSTEM RESET default_transaction_read_only;\n"
-                "SELECT pg_catalog.pg_reload_conf();",
-                needs="superuser",
-                database="postgres",
-            ),
+            fix=_writable(default.source),
         )
+
+
+def _writable(source: str) -> Fix:
+    """Return what ends it where it is set."""
+    if source in {"command line", "environment variable"}:
+        text = f"# default_transaction_read_only is set by the server's {source}: start it without"
+        return Fix(kind="shell", text=text, needs="an administrator of the server's machine")
+    text = "ALTER SYSTEM RESET default_transaction_read_only;\nSELECT pg_catalog.pg_reload_conf();"
+    if source == "global":
+        # It may reach the administrator's session, too.
+        text = "BEGIN READ WRITE;\nALTER ROLE ALL RESET default_transaction_read_only;\nCOMMIT;"
+    return Fix(kind="sql", text=text, needs="superuser", database="postgres")
 
 
 def hive_login(facts: AccessFacts, requirements: Requirements) -> Judgement:
@@ -165,6 +188,7 @@ def hive_login(facts: AccessFacts, requirements: Requirements) -> Judgement:
 
 def _hive_refused(seen: Attempt) -> Finding:
     role = ident(seen.role)
+    hint = f"# {seen.hint}\n" if seen.kind == "not-admitted" else ""
     return Finding(
         summary=f"role {seen.role} is not let in by its own password",
         expected=f"role {seen.role} opens database {seen.database}",
@@ -172,7 +196,7 @@ def _hive_refused(seen: Attempt) -> Finding:
         fix=Fix(
             # Not for fix.sql: without a terminal \password would set an empty password.
             kind="shell",
-            text=f"In psql, connected to database postgres:\n    ALTER ROLE {role} LOGIN;\n"
+            text=f"{hint}In psql, connected to database postgres:\n    ALTER ROLE {role} LOGIN;\n"
             f"    \\password {role}",
             needs="superuser, or CREATEROLE with ADMIN on the role",
         ),

@@ -281,7 +281,7 @@ def _each(
         # Everything meets an empty set: whoever read it should have raised.
         raise ValueError(f"the set of migrations from {expected.label} is empty")
     plan = Plan(expected)
-    groups = [group for group in facts.recorded if _is_ours(group, needs)]
+    groups = [group for group in facts.recorded if _is_ours(group, facts, needs)]
     found = (problem(group, plan.history(group.applied), expected) for group in groups)
     examined = [schema for group in groups for schema in group.schemas]
     return judgement(
@@ -311,13 +311,17 @@ def _of_application(facts: MigrationFacts, needs: MigrationNeeds) -> list[str]:
     return list(dict.fromkeys([*named_by_rule, *(facts.tenants or ())]))
 
 
-def _is_ours(group: Recorded, needs: MigrationNeeds) -> bool:
-    """Say whether these records are the application's: its tenant table's app is among them.
+def _is_ours(group: Recorded, facts: MigrationFacts, needs: MigrationNeeds) -> bool:
+    """Say whether these records are the application's.
 
-    Every schema of the application records all its migrations; another Django application with a
-    schema of its own is none of ours. Records of nothing are :func:`recorded`'s to tell.
+    Its own schemas' and its tenants' are, whatever is left of them; another schema's are if its
+    tenant table's app is among them, as every schema of the application records all its
+    migrations: another Django application with a schema of its own is none of ours. Records of
+    nothing are :func:`recorded`'s to tell.
     """
     if needs.tenant_schema in group.schemas:
+        return True
+    if group.applied and not set(_of_application(facts, needs)).isdisjoint(group.schemas):
         return True
     apps = {name.partition(".")[0] for name in group.applied}
     return any(needs.tenant_table.startswith(f"{app}_") for app in apps)

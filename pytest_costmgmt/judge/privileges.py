@@ -17,7 +17,7 @@ _PUBLIC_CLOSED = 150000
 # One transaction that changes the owner of more would exhaust the table of locks.
 _ONE_TRANSACTION = 1000
 # Functions and their triggers are the language's check.
-_OF_LANGUAGE = ("function", "trigger")
+_OF_LANGUAGE = ("function", "trigger", "procedure")
 
 
 def create_on_database(facts: PrivilegeFacts, triggers: Iterable[EventTrigger]) -> Judgement:
@@ -126,9 +126,12 @@ def ownership(facts: PrivilegeFacts, requirements: Requirements) -> Judgement:
     findings = []
     if facts.foreign:
         count = sum(group.count for group in facts.foreign)
+        what = f"{count} objects of the application belong"
+        if count == 1:
+            what = "1 object of the application belongs"
         findings.append(
             Finding(
-                summary=f"{count} objects of the application belong to another role",
+                summary=f"{what} to another role",
                 expected=f"schemas, tables, sequences and functions owned by role {facts.role}"
                 " (or by a role whose rights it has)",
                 found="; ".join(map(_told_group, facts.foreign)),

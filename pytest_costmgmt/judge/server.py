@@ -314,9 +314,9 @@ _COMMANDS = frozenset(
     for verb in ("CREATE", "ALTER", "DROP")
     for thing in (
         *("SCHEMA", "TABLE", "INDEX", "SEQUENCE", "FUNCTION", "PROCEDURE", "TRIGGER", "TYPE"),
-        *("VIEW", "MATERIALIZED VIEW", "EXTENSION"),
+        *("VIEW", "MATERIALIZED VIEW"),
     )
-) | {"COMMENT", "GRANT", "REVOKE", "SELECT INTO", "CREATE TABLE AS"}
+) | {"CREATE EXTENSION", "COMMENT", "GRANT", "REVOKE", "SELECT INTO", "CREATE TABLE AS"}
 
 
 def event_triggers(server: ServerFacts, used: UsedPrivileges | None, context: Context) -> Judgement:
@@ -340,7 +340,12 @@ def event_triggers(server: ServerFacts, used: UsedPrivileges | None, context: Co
         )
     refused = [a for a in used.attempts if a.sqlstate and _by_trigger(a, relevant)]
     findings = [_forbids(refused, relevant, context)] if refused else []
-    unclear = [] if used.problem == "" else [_may_forbid(t) for t in relevant]
+    tried = {attempt.command for attempt in used.attempts}
+    unclear = [
+        _may_forbid(t)
+        for t in relevant
+        if used.problem or not _COMMANDS.intersection(t.tags) <= tried
+    ]
     return judgement(
         examined,
         findings,

@@ -32,6 +32,7 @@ _SAID_NO: frozenset[Kind] = frozenset(
         "not-admitted",
         "no-connect-privilege",
         "no-database",
+        "closed-database",
         "password-missing",
         "other-method",
         "pooler",

@@ -27,6 +27,7 @@ Kind = Literal[
     "not-admitted",
     "no-connect-privilege",
     "no-database",
+    "closed-database",
     "stopping",
     "pooler",
     "configuration",
@@ -94,7 +95,7 @@ _STATES: dict[str, _Meaning] = {
         "If a pooler stands in front of the server, look at its users and databases and its log.",
     ),
     "55000": _Meaning(
-        "other",
+        "closed-database",
         "database {database} does not accept connections",
         "ALTER DATABASE ... ALLOW_CONNECTIONS true, or name another database.",
     ),

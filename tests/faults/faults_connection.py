@@ -54,6 +54,11 @@ FAULTS = (
         plant=admin("REVOKE CONNECT ON DATABASE {database} FROM PUBLIC, {role}"),
     ),
     Fault(
+        id="con-database-closed",
+        check="CM-CON-002",
+        plant=admin("ALTER DATABASE {database} ALLOW_CONNECTIONS false"),
+    ),
+    Fault(
         id="con-database-missing",
         check="CM-CON-002",
         plant=admin("ALTER DATABASE {database} RENAME TO costmgmt_gone"),
@@ -66,6 +71,13 @@ FAULTS = (
         plant=admin(
             "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"
         ),
+        also=("CM-SRV-011",),
+        why_also="the same setting breaks the application's sessions",
+    ),
+    Fault(
+        id="con-all-roles-read-only",
+        check="CM-CON-003",
+        plant=admin("ALTER ROLE ALL SET default_transaction_read_only = on"),
         also=("CM-SRV-011",),
         why_also="the same setting breaks the application's sessions",
     ),
@@ -92,6 +104,15 @@ FAULTS = (
         id="con-trust-for-hive",
         check="CM-CON-005",
         hba=("local hive hive trust",),
+        fix="shell",
+    ),
+    Fault(
+        id="con-trust-for-a-group",
+        check="CM-CON-005",
+        plant=admin("CREATE ROLE costmgmt_team", "GRANT costmgmt_team TO {role}"),
+        hba=("local samerole +costmgmt_nobody reject", "local samerole +costmgmt_team trust"),
+        also=("CM-CON-006", "CM-CON-007"),
+        why_also="no password is asked, so there is no SCRAM, and a wrong one is let in",
         fix="shell",
     ),
     Fault(

@@ -53,6 +53,19 @@ FAULTS = [
         options=MANAGE,
     ),
     Fault(
+        id="mig-records-of-a-whole-app-lost",
+        check="CM-MIG-002",
+        plant=app(f"DELETE FROM {ORG}.django_migrations WHERE app = 'api'"),
+        also=("CM-MIG-004",),
+        why_also="what depends on them is applied",
+        # The report writes back what others depend on; whether the rest was applied, nobody knows.
+        fix=app(
+            f"INSERT INTO {ORG}.django_migrations (app, name, applied)"
+            " SELECT app, name, applied FROM template0.django_migrations WHERE app = 'api'"
+        ),
+        options=MANAGE,
+    ),
+    Fault(
         id="mig-leaf-not-applied",
         check="CM-MIG-002",
         plant=app(

@@ -17,8 +17,9 @@ _FORBID = (
 )
 
 
-def _trigger(body: str) -> tuple[Sql, ...]:
-    return _sql(_FORBID[0].replace("{body}", f"BEGIN {body}; END"), _FORBID[1])
+def _trigger(body: str, when: str = "") -> tuple[Sql, ...]:
+    fires = _FORBID[1].replace(" EXECUTE", f" {when} EXECUTE")
+    return _sql(_FORBID[0].replace("{body}", f"BEGIN {body}; END"), fires)
 
 
 def _version(number: int, told: str) -> str:
@@ -191,6 +192,23 @@ FAULTS = [
         id="srv-event-trigger-forbids",
         check="CM-SRV-012",
         plant=_trigger("RAISE insufficient_privilege USING MESSAGE = ''change freeze''"),
+        options=SCRATCH,
+    ),
+    Fault(
+        id="srv-event-trigger-forbids-extensions",
+        check="CM-SRV-012",
+        plant=_trigger(
+            "RAISE insufficient_privilege USING MESSAGE = ''no''",
+            "WHEN TAG IN ('CREATE EXTENSION')",
+        ),
+        options=SCRATCH,
+    ),
+    Fault(
+        id="srv-event-trigger-forbids-one-command-of-all",
+        check="CM-SRV-012",
+        plant=_trigger(
+            "IF tg_tag = ''DROP SCHEMA'' THEN RAISE insufficient_privilege; END IF",
+        ),
         options=SCRATCH,
     ),
     Fault(

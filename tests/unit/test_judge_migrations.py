@@ -129,6 +129,9 @@ def test_an_empty_expected_set_proves_nothing(function: object) -> None:
 CASES = [
     pytest.param(records(*ALL[:2], ALL[3]), ["missing"], id="leaf-missing-in-org"),
     pytest.param(records(ALL[0], *ALL[2:]), ["missing", "inconsistent"], id="middle-missing"),
+    pytest.param(records(ALL[3]), ["missing", "inconsistent"], id="an-app-lost-in-a-tenant"),
+    pytest.param(records("auth.0001_initial", schema="template0"), ["missing", "ahead"],
+                 id="only-others-left-in-the-template"),
     pytest.param(records(*ALL, "api.0056_new"), ["ahead"], id="ahead"),
     pytest.param(records(*ALL, "newapp.0001_initial"), ["ahead"], id="ahead-by-an-app"),
     pytest.param(records("api.0002_old", *ALL), ["leftovers"], id="leftover-of-a-squash"),
