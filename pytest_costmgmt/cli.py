@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,44 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in named.items() if value is not None and value != ()}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A command line that cannot be read is exit 4, as everywhere, and no older report survives."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[__name__] = list(args)
+        with _usage(args):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _usage(ctx.meta[__name__]):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _usage(args: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        error.exit_code = USAGE  # type: ignore[misc] # click asks the one that was raised
+        if args[:1] == ["check"]:
+            from pytest_costmgmt.engine.report import folder  # noqa: PLC0415
+
+            report = _said(args, "--report") or os.environ.get("COSTMGMT_REPORT")
+            folder.clear(report, _said(args, "--junitxml"))
+        raise
+
+
+def _said(args: list[str], option: str) -> str | None:
+    """Return an option's value from a command line that could not be read."""
+    for at, arg in enumerate(args):
+        if arg.startswith(f"{option}="):
+            return arg.partition("=")[2]
+        if arg == option and at + 1 < len(args):
+            return args[at + 1]
+    return None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="costmgmt")
 def main() -> None:
     """Is this PostgreSQL ready for Cost Management (koku), and will my data survive?"""

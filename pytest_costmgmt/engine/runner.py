@@ -139,8 +139,9 @@ class Runner:
 
 def sentences(error: CostMgmtError) -> str:
     """Return an error's message and hint as sentences in one line."""
-    parts = [" ".join(part.split()) for part in (error.message, error.hint)]
-    return " ".join(part if part[-1] in ".?!" else f"{part}." for part in parts if part)
+    lines = [*error.message.splitlines(), *error.hint.splitlines()]
+    parts = [" ".join(line.split()) for line in lines]
+    return " ".join(part if part[-1] in ".?!:;," else f"{part}." for part in parts if part)
 
 
 def told(error: BaseException | None) -> str:

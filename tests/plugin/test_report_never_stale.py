@@ -65,6 +65,31 @@ def test_no_older_report_survives_an_option_that_pytest_does_not_know(
     assert ran.report["verdict"] == "inconclusive"
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [["--allow=nothing"], ["--no-such-option"], ["--dsn"]],
+    ids=lambda wrong: wrong[0],
+)
+def test_no_older_report_survives_a_command_that_cannot_be_read(
+    tmp_path: Path, wrong: list[str]
+) -> None:
+    """``costmgmt check`` ends with exit 4, in words without a traceback, and leaves no green."""
+    report = tmp_path / "report"
+    _older(report)
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "pytest_costmgmt.cli", "check", "--report", str(report),
+            f"--junitxml={report / 'junit.xml'}", *wrong,
+        ],
+        cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert "Error: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in report.iterdir()) == ["report.html", "report.json"]
+    assert json.loads((report / "report.json").read_text())["verdict"] == "inconclusive"
+
+
 def test_a_junit_path_with_a_variable_is_the_one_that_pytest_means(
     run: Run, tmp_path: Path
 ) -> None:
