@@ -121,9 +121,8 @@ def _files(
             yield from _file(f"--costmgmt-{option}", path)
     for path in dict.fromkeys(_passfiles(server, environ)):
         yield from _file("libpq's password file", Path(path))
-    if server.application.where.get("service") or environ.get("PGSERVICE"):
-        for path in _service_files(environ):
-            yield from _service_file(path)
+    for path in dict.fromkeys(_service_files(server, environ)):
+        yield from _service_file(path)
 
 
 def _file(what: str, path: Path) -> Iterator[PasswordFile]:
@@ -148,13 +147,17 @@ def _default_passfile(login: Login) -> str | None:
     return None if isinstance(found, Refusal) else found.get("passfile")
 
 
-def _service_files(environ: Mapping[str, str]) -> Iterator[Path]:
-    if given := environ.get("PGSERVICEFILE"):
-        yield Path(given)
-    else:
-        yield Path("~/.pg_service.conf").expanduser()
-    if folder := environ.get("PGSYSCONFDIR"):
-        yield Path(folder) / "pg_service.conf"
+def _service_files(server: Logins, environ: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the service files that libpq reads for each login that names a service."""
+    for login in (server.application, server.administrator):
+        if login is None or not (login.where.get("service") or environ.get("PGSERVICE")):
+            continue
+        if given := login.where.get("servicefile") or environ.get("PGSERVICEFILE"):
+            yield Path(given)
+        else:
+            yield Path("~/.pg_service.conf").expanduser()
+        if folder := environ.get("PGSYSCONFDIR"):
+            yield Path(folder) / "pg_service.conf"
 
 
 def _service_file(path: Path) -> Iterator[PasswordFile]:

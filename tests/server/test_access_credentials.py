@@ -196,6 +196,20 @@ def test_a_service_file_is_private_if_it_holds_a_password(
     assert ("CM-CRD-008" in failing(facts)) is bad
 
 
+def test_the_administrators_service_file_counts_too(tmp_path: Path) -> None:
+    """Its password opens more than the application's."""
+    path = tmp_path / "services"
+    path.write_text("[boss]\nhost=unused\npassword=very-secret-indeed\n")
+    path.chmod(0o644)
+    where = {"host": "unused", "port": "5432"}
+    app = Login(role="koku", database="koku", where=where)
+    admin = Login(role="postgres", database="postgres", where={**where, "service": "boss"})
+    settings = resolve({"dsn": "host=unused"}, {}, lambda _: None)
+    server = Server(mode="external", label="", ours=False, application=app, administrator=admin)
+    facts = credentials.collect(server, settings, {"PGSERVICEFILE": str(path)}, NEEDS)
+    assert [(file.path, file.open_to_others) for file in facts.files] == [(str(path), True)]
+
+
 @contextmanager
 def showing(argument: str) -> Iterator[None]:
     """Run a process that shows ``argument``; the system may show it a moment after the start."""
