@@ -86,7 +86,7 @@ class OwnServer:
 
     def wait(self, login: Login) -> None:
         """Wait until the login is let in."""
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while True:
             try:
                 connect(login, deadline=5).close()

@@ -217,6 +217,6 @@ def test_a_lock_that_is_not_had_is_no_missing_privilege(bed: Bed) -> None:
 def test_a_login_that_does_not_open_is_a_problem_not_an_exception(bed: Bed) -> None:
     """Using privileges never raises for what the server refuses."""
     bed.sql(f"ALTER ROLE {ident(bed.name)} PASSWORD {literal('another-password')}")
-    used = used_privileges.use(bed.application, run_id="refused", deadline=5)
+    used = used_privileges.use(bed.application, run_id="refused", deadline=60)
     assert used.attempts == ()
     assert used.problem

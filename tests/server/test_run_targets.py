@@ -105,8 +105,8 @@ def test_a_closed_port_with_workers(where: Place) -> None:
         pytest.param(silent, 1, "no answer came within 1.0 s", id="accepts-and-never-answers"),
         pytest.param(http, 60, "not PostgreSQL", id="web-server"),
         pytest.param(hangs_up, 60, "closes it without a word", id="closes-at-once"),
-        pytest.param(fatal("57P03", "x"), 2, "is starting up", id="starting-up"),
-        pytest.param(fatal("53300", "x"), 2, "are taken", id="out-of-connections"),
+        pytest.param(fatal("57P03", "x"), 5, "is starting up", id="starting-up"),
+        pytest.param(fatal("53300", "x"), 5, "are taken", id="out-of-connections"),
     ],
 )
 def test_what_cannot_be_reached(
@@ -161,7 +161,7 @@ def test_a_login_that_is_refused(  # noqa: PLR0917 - the table's columns
 def test_a_role_without_a_free_connection(where: Place, server: OwnServer) -> None:
     """A limit that is reached is an error that names it: it may be free a moment later."""
     option = dsn("127.0.0.1", server.port, "full_up")
-    ran = judged(where, option, "--costmgmt-connect-timeout=2")
+    ran = judged(where, option, "--costmgmt-connect-timeout=8")
     assert "full_up" in (said := ran.unreachable(PASSWORD))
     assert "are taken" in said
 
