@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_costmgmt.engine.check import MUST, READ_ONLY, check
+from pytest_costmgmt.engine.check import DISRUPTIVE, MUST, READ_ONLY, check
 from pytest_costmgmt.engine.evidence import require
 from pytest_costmgmt.judge import persistence as judge
 
 if TYPE_CHECKING:
     from pytest_costmgmt.facts.release_seen import ReleaseFacts
+    from pytest_costmgmt.servers.release_restart import Restart
 
 AFTER_INSTALL = ("smoke", "full", "release-gate")
 
@@ -44,3 +45,19 @@ def test_data_is_on_the_volume(costmgmt_release: ReleaseFacts) -> None:
 def test_claim_is_bound(costmgmt_release: ReleaseFacts) -> None:
     """The pod's claim MUST be bound, and not on its way out."""
     require(judge.bound(costmgmt_release))
+
+
+@check(
+    id="CM-PER-003",
+    level=MUST,
+    effect=DISRUPTIVE,
+    since="1.0",
+    after=("CM-PER-001", "CM-PER-002"),
+    profiles=("release-gate",),
+    rationale="Where the data lies is one thing, that it is found again another: only a pod that is"
+    " deleted shows that the next one comes up with the same rows.",
+    reference="Kubernetes: StatefulSets (stable storage); the sclorg image",
+)
+def test_a_row_outlives_its_pod(costmgmt_release: ReleaseFacts, costmgmt_restart: Restart) -> None:
+    """A row MUST survive the deletion of the pod, on the same claim and the same server."""
+    require(judge.survives(costmgmt_release, costmgmt_restart))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
 
 from pytest_costmgmt.errors import CostMgmtError, UsageProblem
+from pytest_costmgmt.facts import release_exhibits
 from pytest_costmgmt.facts import release_seen as seen
+from pytest_costmgmt.facts.exhibit import Exhibit
+from pytest_costmgmt.facts.migration_expected import Expected
+from pytest_costmgmt.facts.migration_image import expected_from_image
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.kubernetes.trouble import AccessDenied
 from pytest_costmgmt.postgres.attempt import attempt
@@ -42,6 +47,10 @@ class Attached:
         self.place, self.key = place_of(settings), secrets.token_bytes(32)
         self.attachment: Attachment | None = None
         self.facts = ReleaseFacts()
+        self.errors: dict[str, str] = {}
+        self.asks, self.unasked = False, ""
+        self._asking: threading.Thread | None = None
+        self._expected: Expected | None = None
         self.place.check(environment())
         publish([self.place.namespace])
 
@@ -62,37 +71,74 @@ class Attached:
             # A kubeconfig that cannot be used: the environment's fault, told in the report.
             raise NoRelease(error.message, hint=error.hint) from None
         self.facts = ReleaseFacts(objects=self.attachment.objects)
+        self._begin_to_ask(self.attachment)
+        self._look_around(self.attachment)
         server = self.attachment.require()
         app = server.application
         self.requirements = self.requirements.named(role=app.role, database=app.database)
         return server
 
+    def _begin_to_ask(self, attached: Attachment) -> None:
+        """Have the application's image say what it would migrate, while all else is read."""
+        settings, objects = self.settings, attached.objects
+        given = settings.manage or settings.migrations is not None
+        if given or not settings.allows("probe") or objects.migration is None:
+            return
+        self.asks = True
+
+        def ask() -> None:
+            try:
+                self._expected = expected_from_image(attached.reader, run=self.run_id, key=self.key)
+            except CostMgmtError as error:
+                self.unasked = error.message
+
+        # A daemon: an interrupt must not wait for a pod, which the cluster removes.
+        self._asking = threading.Thread(target=ask, daemon=True, name="costmgmt-asks")
+        self._asking.start()
+
+    def expected(self) -> Expected | None:
+        """Return what the application's image expects; None, and the reason told, if it is mute."""
+        if self._asking is not None:
+            self._asking.join()
+            self._asking = None
+            if self.unasked:
+                self.say(f"the application was not asked for its migrations: {self.unasked}")
+        return self._expected
+
     def look(self, server: Server) -> None:
         """Read what else shows whether the release is right; what cannot be read is told."""
         attached = self.attachment
         assert attached is not None  # noqa: S101 - it has a server
-        api, objects, errors = attached.api, attached.objects, dict[str, str]()
-
-        def read(family: str, what: Callable[[], Fact]) -> Fact | None:
-            try:
-                return what()
-            except CostMgmtError as error:
-                errors[family] = str(error)
-                return None
-
         self.facts = msgspec.structs.replace(
             self.facts,
-            leaks=read("leaks", lambda: seen.leaks(api, objects)),
-            record=read("record", lambda: seen.helm_record(api, objects)),
-            inside=read("inside", lambda: self._inside(server)),
-            network=read("network", lambda: self._network(attached, server)),
-            errors=errors,
+            inside=self._read("inside", lambda: self._inside(server)),
+            network=self._read("network", lambda: self._network(attached, server)),
+            errors=self.errors,
         )
+
+    def _look_around(self, attached: Attachment) -> None:
+        """Read what is no server's: it shows also where none answers."""
+        api, objects = attached.api, attached.objects
+        self.facts = msgspec.structs.replace(
+            self.facts,
+            leaks=self._read("leaks", lambda: seen.leaks(api, objects)),
+            record=self._read("record", lambda: seen.helm_record(api, objects)),
+            errors=self.errors,
+        )
+
+    def _read(self, family: str, what: Callable[[], Fact]) -> Fact | None:
+        try:
+            return what()
+        except CostMgmtError as error:
+            self.errors[family] = str(error)
+            return None
 
     def _inside(self, server: Server) -> seen.Inside:
         assert server.administrator is not None  # noqa: S101 - a release's is there
         deadline = self.settings.connect_timeout
-        with contextlib.closing(connect(server.administrator, deadline=deadline)) as opened:
+        # Its own database: the application's may be named wrongly.
+        login = server.administrator.on(SUPERUSER)
+        with contextlib.closing(connect(login, deadline=deadline)) as opened:
             return seen.inside(opened, timeout=deadline)
 
     def _network(self, attached: Attachment, server: Server) -> seen.Network:
@@ -119,6 +165,29 @@ class Attached:
         again = attempt(server.application, offered="own", deadline=deadline)
         return msgspec.structs.replace(found, excluded=tried, trouble=trouble, again=again)
 
+    def exhibits(self) -> tuple[Exhibit, ...]:
+        """Return what the cluster knows of the release, for a report that is not conformant."""
+        attached = self.attachment
+        if attached is None:
+            return ()
+        found = release_exhibits.collect(attached.reader, attached.objects, key=self.key)
+        server, deadline = attached.server, self.settings.connect_timeout
+        if server is None or server.administrator is None:
+            return found
+        try:
+            login = server.administrator.on(SUPERUSER)
+            with contextlib.closing(connect(login, deadline=deadline)) as opened:
+                own = release_exhibits.own_log(opened, timeout=deadline)
+        except CostMgmtError:
+            return found
+        if own is None:
+            return found
+        return (*found, own)
+
+    def place_encoded(self) -> str:
+        """Return the place as text, for the processes that act there."""
+        return msgspec.json.encode(self.place).decode()
+
     def encoded(self) -> str:
         """Return the facts as text, for the processes that judge."""
         return msgspec.json.encode(self.facts).decode()
@@ -130,5 +199,7 @@ class Attached:
 
     def end(self) -> None:
         """Close the doors and remove what this run made in the namespace."""
+        if self._asking is not None:
+            self._asking.join(5)
         if self.attachment is not None:
             self.attachment.close()

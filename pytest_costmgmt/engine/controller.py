@@ -20,6 +20,7 @@ from pytest_costmgmt.engine.prepare import Preparation
 from pytest_costmgmt.engine.present import LETTERS, present
 from pytest_costmgmt.engine.report import assemble, folder, junit, terminal
 from pytest_costmgmt.errors import UsageProblem
+from pytest_costmgmt.facts.exhibit import Exhibit
 from pytest_costmgmt.settings import Settings
 
 PHASES = frozenset({"setup", "call", "teardown"})
@@ -43,6 +44,7 @@ class Controller:
         self.crashed: set[str] = set()
         self.preparation: Preparation | None = None
         self.session: pytest.Session | None = None
+        self.exhibits: tuple[Exhibit, ...] = ()
 
     # --- before the session ---------------------------------------------------------------
 
@@ -164,6 +166,8 @@ class Controller:
 
     def _report_verdict(self) -> None:
         decided = self._verdict()
+        if self.preparation is not None and decided != outcome.CONFORMANT:
+            self.exhibits = self.preparation.exhibits()
         missing = [c for c in self.expected if c.id not in self.attempts]
         junit.add_missing(self.config, missing, self.settled(), told=self.crashed)
         for report in junit.verdict(self, decided):

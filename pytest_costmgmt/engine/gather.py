@@ -40,7 +40,7 @@ class Gathering:
         means: Means,
         settings: Settings,
         *,
-        told: migrations.Expected | None = None,
+        told: Callable[[], migrations.Expected | None] = lambda: None,
     ) -> None:
         self.server, self.requirements, self.context = server, requirements, context
         self.means, self.settings, self.told = means, settings, told
@@ -122,8 +122,8 @@ class Gathering:
         """Return the expected migrations, asked of the application or of its manifest."""
         if self.settings.migrations is not None:
             return migrations.expected_from_manifest(self.settings.migrations)
-        if self.told is not None:
-            return self.told
+        if (told := self.told()) is not None:
+            return told
         if not self.means.manage:
             return None
         from pytest_costmgmt.initialize.migrations import surroundings  # noqa: PLC0415 - seldom

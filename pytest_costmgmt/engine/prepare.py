@@ -15,8 +15,9 @@ import pytest
 from pytest_costmgmt.engine.shared import Means, Shared, public_names
 from pytest_costmgmt.errors import CostMgmtError, UsageProblem
 from pytest_costmgmt.facts.context import Context
+from pytest_costmgmt.facts.exhibit import Exhibit
 from pytest_costmgmt.facts.gathered import Facts
-from pytest_costmgmt.facts.migration_expected import expected_from_manifest
+from pytest_costmgmt.facts.migration_expected import Expected, expected_from_manifest
 from pytest_costmgmt.requirements.reader import load
 from pytest_costmgmt.secret import publish
 from pytest_costmgmt.servers import Server
@@ -92,7 +93,7 @@ class Preparation:
                 context,
                 shared.means,
                 self.settings,
-                told=None if self.embedded is None else self.embedded.expected,
+                told=self._told,
             ).everything()
         if self.attached is not None:
             with self._timed(f"facts read in namespace {self.settings.namespace}"):
@@ -134,6 +135,7 @@ class Preparation:
             example=example,
             cache=cache,
             accept_disk_risk=settings.accept_disk_risk,
+            place="" if self.attached is None else self.attached.place_encoded(),
         )
 
     def _cache(self) -> Path | str:
@@ -168,12 +170,24 @@ class Preparation:
         # A release of the chart locks nobody out.
         return 0 if server.mode == "external" else None
 
-    def _application(self) -> Literal["example", "given", "manifest", ""]:
+    def _told(self) -> Expected | None:
+        """Return the expected migrations where the target's making told them already."""
+        if self.embedded is not None:
+            return self.embedded.expected
+        return None if self.attached is None else self.attached.expected()
+
+    def _application(self) -> Literal["example", "given", "manifest", "image", ""]:
         if self.settings.manage:
             return "given"
         if self.settings.migrations is not None:
             return "manifest"
+        if self.attached is not None and self.attached.asks:
+            return "image"
         return "example" if self.settings.mode == "embedded" else ""
+
+    def exhibits(self) -> tuple[Exhibit, ...]:
+        """Return what else shows how the target does, while it can be asked."""
+        return () if self.attached is None else self.attached.exhibits()
 
     def end(self, *, conformant: bool) -> None:
         """End the server that this run made; keep what the operator asked to keep."""

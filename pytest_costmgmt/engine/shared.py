@@ -26,6 +26,8 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     cache: str = ""
     "The folder of programs that a wheel brought."
     accept_disk_risk: bool = False
+    place: str = ""
+    "The release's place (servers.cluster), encoded; it holds no credentials."
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):

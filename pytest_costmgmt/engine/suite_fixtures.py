@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from pytest_costmgmt.backup.rehearsal import Rehearse
     from pytest_costmgmt.facts.release_seen import ReleaseFacts
     from pytest_costmgmt.initialize.again import Reinitialize
+    from pytest_costmgmt.servers.release_restart import Restart
 
 Fact = TypeVar("Fact")
 
 _AGAIN: pytest.StashKey[Reinitialize] = pytest.StashKey()
 _RELEASE: pytest.StashKey[ReleaseFacts] = pytest.StashKey()
+_RESTART: pytest.StashKey[Restart] = pytest.StashKey()
 _REHEARSAL: pytest.StashKey[Rehearse] = pytest.StashKey()
 
 
@@ -98,6 +100,20 @@ def costmgmt_release(config: pytest.Config) -> ReleaseFacts:
     return facts
 
 
+def costmgmt_restart(config: pytest.Config) -> Restart:
+    """The deletion of the release's pod, acted out when first asked: one for the run."""
+    if (made := config.stash.get(_RESTART, None)) is not None:
+        return made
+    from pytest_costmgmt.servers.release_restart import restart  # noqa: PLC0415 - release-gate
+
+    data = shared.of(config)
+    server = _known(config, "the server", data.server)
+    context = _known(config, "the run", data.context)
+    login = server.application if server.administrator is None else server.administrator
+    made = config.stash[_RESTART] = restart(data.means.place, login, run_id=context.run_id)
+    return made
+
+
 def costmgmt_initialization(config: pytest.Config) -> Reinitialize:
     """Initialization, to be run again: one for the run, which remembers what it saw."""
     if (made := config.stash.get(_AGAIN, None)) is not None:
@@ -152,6 +168,7 @@ FACTS: Mapping[str, Callable[[pytest.Config], Any]] = {
         costmgmt_credential_facts,
         costmgmt_hazards,
         costmgmt_release,
+        costmgmt_restart,
         costmgmt_initialization,
         costmgmt_rehearsal,
     )

@@ -25,7 +25,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     database: str
     has_administrator: bool
     failed_logins: int | None
-    application: Literal["example", "given", "manifest", ""]
+    application: Literal["example", "given", "manifest", "image", ""]
     run_id: str
     today: str
     relayed: bool = False

@@ -6,7 +6,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -64,30 +64,47 @@ def expected_from_application(
     ``environment`` is all that the command gets, ``deadline`` are seconds. Raises FactUnavailable
     that names the cause: no such command, its exit status, no answer in time, no such answer.
     """
+    asked = question()
+    command = migration_command.shown(manage)
+    output = migration_command.run(
+        manage, "shell", "-c", asked.code, environment=environment, deadline=deadline
+    )
+    return asked.answered(output.stdout, command=command, beside=output.stderr)
+
+
+class Question(NamedTuple):
+    """What an application's interpreter is asked, and the mark around its answer."""
+
+    code: str
+    mark: str
+
+    def answered(self, said: str, *, command: str, beside: str = "") -> Expected:
+        """Return the answer in what the command said; ``beside`` went to standard error."""
+        parts = said.split(self.mark)
+        if len(parts) != 3:  # noqa: PLR2004 - before, between and after two marks
+            last = migration_command.tail(beside) or migration_command.tail(said)
+            raise FactUnavailable(
+                f"`{command} shell -c` ended well, but told no migrations; it wrote last:\n{last}",
+                hint="--costmgmt-manage must be the management command of a Django application.",
+            )
+        answer = msgspec.json.decode(parts[1], type=_Answer)
+        if problem := _problem(answer.migrations):
+            raise FactUnavailable(f"what `{command}` told of its migrations cannot be: {problem}.")
+        return Expected(
+            source="application",
+            label=command,
+            django=answer.django,
+            migrations=answer.migrations,
+            command=command,
+        )
+
+
+def question() -> Question:
+    """Return the code to be run by ``MANAGE... shell -c``; it asks nothing of a database."""
     # The two halves meet only in the application: a command that echoes the code is no answer.
     halves = f"<costmgmt-{secrets.token_hex(8)}", f"{secrets.token_hex(8)}>"
     code = f"{_PROBE.read_text(encoding='utf-8')}\n\nanswer({halves[0]!r} + {halves[1]!r})\n"
-    command = migration_command.shown(manage)
-    output = migration_command.run(
-        manage, "shell", "-c", code, environment=environment, deadline=deadline
-    )
-    parts = output.stdout.split("".join(halves))
-    if len(parts) != 3:  # noqa: PLR2004 - before, between and after two marks
-        said = migration_command.tail(output.stderr) or migration_command.tail(output.stdout)
-        raise FactUnavailable(
-            f"`{command} shell -c` ended well, but told no migrations; it wrote last:\n{said}",
-            hint="--costmgmt-manage must be the management command of a Django application.",
-        )
-    answer = msgspec.json.decode(parts[1], type=_Answer)
-    if problem := _problem(answer.migrations):
-        raise FactUnavailable(f"what `{command}` told of its migrations cannot be: {problem}.")
-    return Expected(
-        source="application",
-        label=command,
-        django=answer.django,
-        migrations=answer.migrations,
-        command=command,
-    )
+    return Question(code, "".join(halves))
 
 
 def expected_from_manifest(path: Path) -> Expected:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
 from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
-from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement
+from pytest_costmgmt.facts.survival import Identity, Survival
+from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement, not_supported
 from pytest_costmgmt.judge.release import container_of, objects_of, of_a_release, permitted
 from pytest_costmgmt.kubernetes.shapes import Mount, Pod
 
@@ -114,3 +116,43 @@ def bound(facts: ReleaseFacts) -> Judgement:
         findings,
         summary=f"claim {claim.meta.name} is bound to {claim.volume} ({claim.capacity})",
     )
+
+
+def survives(facts: ReleaseFacts, act: Callable[[], Survival]) -> Judgement:
+    """Judge that a row outlives its pod; ``act`` deletes it, and is asked of releases alone."""
+    if facts.absent:
+        return not_supported(facts.absent)
+    seen = act()
+    before, after = seen.before, seen.after
+    if seen.error or before is None or after is None:
+        raise FactUnavailable(seen.error or "the pod was not deleted")
+    if not (before.row and before.pod and before.claim and before.server):
+        raise FactUnavailable("pod, claim, server or row was not known before")
+    if after.pod == before.pod:
+        raise FactUnavailable("the pod that was deleted is the one that is there")
+    return judgement(
+        ["pod uid", "claim uid", "system_identifier", "a row"],
+        _lost(before, after),
+        summary=f"a row outlived its pod, on the same claim; {seen.seconds:.0f} s without a server",
+    )
+
+
+def _lost(before: Identity, after: Identity) -> Iterator[Finding]:
+    fix = Fix(
+        kind="shell",
+        text="# Restore the last backup, onto a volume that stays:\n"
+        "costmgmt bootstrap --namespace NS --migrate-volume",
+        needs="who installs the chart",
+    )
+    for what, one, other in (
+        ("the row", before.row, after.row),
+        ("the server's system_identifier", before.server, after.server),
+        ("the claim's uid", before.claim, after.claim),
+    ):
+        if one != other:
+            yield Finding(
+                summary=f"{what} is another since the pod was deleted",
+                expected=f"{what} as it was: {one}",
+                found=other or "gone: what the pod held died with it",
+                fix=fix,
+            )

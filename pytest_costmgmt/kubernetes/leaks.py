@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from pytest_costmgmt.kubernetes.api import Api
+from pytest_costmgmt.kubernetes.helm import documents
 from pytest_costmgmt.kubernetes.objects import path_of
 from pytest_costmgmt.kubernetes.secret_objects import secret_values
 from pytest_costmgmt.kubernetes.trouble import AccessDenied, NotThere
@@ -121,18 +122,7 @@ def leaked(
 
 def record(api: Api, namespace: str, release: str, secrets: tuple[Secret, ...]) -> Record | None:
     """Return Helm's record of a release's last revision; None if there is none."""
-    selector = f"owner=helm,name={release}"
-    found = api.items(
-        path_of(namespace, "secrets"),
-        [("labelSelector", selector), ("fieldSelector", f"type={_RECORD}")],
-        what=f"Reading Helm's records of {release}",
-    )
-    newest: tuple[int, dict[str, Any]] | None = None
-    for each in found:
-        labels = (each.get("metadata") or {}).get("labels") or {}
-        revision = int(labels.get("version") or 0)
-        if newest is None or revision > newest[0]:
-            newest = (revision, each)
+    newest = _newest(api, namespace, release)
     if newest is None:
         return None
     labels = newest[1]["metadata"]["labels"]
@@ -148,6 +138,32 @@ def record(api: Api, namespace: str, release: str, secrets: tuple[Secret, ...]) 
         version=str(meta.get("version") or ""),
         leaks=(*found_in(values, secrets), *found_in(rendered, secrets)),
     )
+
+
+def rendered(api: Api, namespace: str, release: str, *, key: bytes) -> list[dict[str, Any]]:
+    """Return what Helm rendered last, without a Secret's data; ``key`` is the run's."""
+    newest = _newest(api, namespace, release)
+    said = {} if newest is None else _decoded((newest[1].get("data") or {}).get("release", ""))
+    return documents(str(said.get("manifest") or ""), key=key)
+
+
+def _newest(api: Api, namespace: str, release: str) -> tuple[int, dict[str, Any]] | None:
+    """Return the last revision's number, and the Secret in which Helm keeps it."""
+    found = api.items(
+        path_of(namespace, "secrets"),
+        [
+            ("labelSelector", f"owner=helm,name={release}"),
+            ("fieldSelector", f"type={_RECORD}"),
+        ],
+        what=f"Reading Helm's records of {release}",
+    )
+    newest: tuple[int, dict[str, Any]] | None = None
+    for each in found:
+        labels = (each.get("metadata") or {}).get("labels") or {}
+        revision = int(labels.get("version") or 0)
+        if newest is None or revision > newest[0]:
+            newest = (revision, each)
+    return newest
 
 
 def _decoded(data: str) -> dict[str, Any]:

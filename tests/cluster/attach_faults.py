@@ -34,4 +34,5 @@ FAULTS = (
     _fault("policy-not-enforced", "CM-SEC-009"),
     _fault("volume-mounted-elsewhere", "CM-PER-001"),
     _fault("claim-goes", "CM-PER-002"),
+    _fault("data-wiped-at-start", "CM-PER-003"),
 )  # fmt: skip

@@ -246,3 +246,34 @@ def test_the_report_s_folder_holds_no_password(
     assert made.PASSWORD not in whole
     assert "configmaps/other" in whole
     assert "values.postgresql.password" in whole
+
+
+def test_a_failure_shows_what_the_cluster_says(
+    place: Place, release: ReleaseApi, server: OwnServer, tmp_path: Path
+) -> None:
+    """Events, objects, logs and what was patched since; a password planted in each is nowhere."""
+    leak = f"it is {made.PASSWORD} here"
+    event = {
+        "involvedObject": {"kind": "Pod", "name": "postgres-0"}, "type": "Warning",
+        "reason": "Unhealthy", "message": f"probe failed, {leak}",
+        "lastTimestamp": "2026-11-24T10:00:00Z",
+    }  # fmt: skip
+    release.objects[f"{CORE}/events"] = [event]
+    log = f"LOG: started\nSTATEMENT:  ALTER ROLE x PASSWORD 'never-known'\n{leak}\n"
+    release.objects[f"{CORE}/pods/postgres-0/log"] = log.encode()
+    release.objects[f"{CORE}/services/postgres"]["spec"]["selector"] = {"app": leak}
+    junit = tmp_path / "junit.xml"
+    ran = attached(place, release, f"--junitxml={junit}").sound(1, "non-conformant")
+    shown = {each["title"]: each["text"] for each in ran.report["exhibits"]}
+    assert "Unhealthy" in shown["events"]
+    assert "LOG: started" in shown["log of postgresql"]
+    assert "app: it is ********" in shown["services postgres"]
+    assert (
+        "postgresql-data-postgres-0" in shown["persistentvolumeclaims postgresql-data-postgres-0"]
+    )
+    whole = "".join(path.read_text() for path in ran.folder.iterdir()) + junit.read_text()
+    for password in (made.PASSWORD, "never-known"):
+        assert password not in whole
+    assert "Unhealthy" in junit.read_text()
+    assert "Unhealthy" in (ran.folder / "report.html").read_text()
+    assert server

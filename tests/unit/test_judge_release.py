@@ -11,6 +11,7 @@ import pytest
 from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.release import Objects
 from pytest_costmgmt.facts.release_seen import NO_RELEASE, Inside, Network, ReleaseFacts, decoded
+from pytest_costmgmt.facts.survival import Identity, Survival
 from pytest_costmgmt.judge import persistence, release, release_pod, secrets
 from pytest_costmgmt.judge.finding import Judgement
 from pytest_costmgmt.kubernetes import shapes_read
@@ -422,6 +423,46 @@ def test_nothing_known_is_never_a_pass(judge: Callable[[ReleaseFacts], Judgement
     """A release of which nothing was read passes no check."""
     with pytest.raises(FactUnavailable):
         judge(ReleaseFacts())
+
+
+WAS = Identity(pod="pod-1", claim="claim-1", server="7", row="token")
+IS = msgspec.structs.replace(WAS, pod="pod-2")
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        pytest.param(Survival(before=WAS, after=IS), "passed", id="survived"),
+        pytest.param(
+            Survival(before=WAS, after=msgspec.structs.replace(IS, row="")), "failed", id="row-gone"
+        ),
+        pytest.param(
+            Survival(before=WAS, after=msgspec.structs.replace(IS, server="8")), "failed",
+            id="another-server",
+        ),
+        pytest.param(
+            Survival(before=WAS, after=msgspec.structs.replace(IS, claim="claim-2")), "failed",
+            id="another-claim",
+        ),
+        pytest.param(Survival(before=WAS, after=WAS), "error", id="not-deleted"),
+        pytest.param(Survival(before=WAS, error="it broke"), "error", id="broke"),
+        pytest.param(Survival(), "error", id="nothing-done"),
+    ],
+)  # fmt: skip
+def test_what_a_deleted_pod_leaves(seen: Survival, expected: str) -> None:
+    """Row, claim and server must be the same, and the pod another."""
+    assert outcome(lambda facts: persistence.survives(facts, lambda: seen), ReleaseFacts()) == (
+        expected
+    )
+
+
+def test_no_pod_is_deleted_where_there_is_no_release() -> None:
+    """Another target is not acted upon."""
+
+    def never() -> Survival:
+        raise AssertionError
+
+    assert persistence.survives(decoded(""), never).not_supported == NO_RELEASE
 
 
 def test_a_password_is_found_where_it_stands_and_named_by_its_path() -> None:

@@ -14,6 +14,7 @@ from pytest_costmgmt.engine import shared
 from pytest_costmgmt.engine.check import MUST, Check
 from pytest_costmgmt.engine.outcome import Result, Verdict, counts
 from pytest_costmgmt.engine.report import fixes as fix_sql
+from pytest_costmgmt.engine.report.logs import without_passwords
 from pytest_costmgmt.engine.report.model import (
     API_VERSION,
     ConformanceReport,
@@ -22,6 +23,7 @@ from pytest_costmgmt.engine.report.model import (
     RunFacts,
     Target,
 )
+from pytest_costmgmt.facts.exhibit import Exhibit
 from pytest_costmgmt.options import BY_NAME, OPTIONS
 from pytest_costmgmt.settings import Settings, spelling
 
@@ -135,6 +137,10 @@ def report(controller: Controller, decided: Verdict) -> ConformanceReport:
         ),
         counts=counts(settled),
         checks=tuple(_reported(check, settled[check.id]) for check in controller.expected),
+        exhibits=tuple(
+            Exhibit(title=each.title, text=without_passwords(each.text))
+            for each in controller.exhibits
+        ),
     )
 
 
@@ -156,6 +162,7 @@ APPLICATIONS = {
     "example": "the example application that ships with pytest-costmgmt",
     "given": "the given application (--costmgmt-manage)",
     "manifest": "a manifest of migrations (--costmgmt-migrations)",
+    "image": "the release's own (the image of its migrations)",
     "": "none given",
 }
 

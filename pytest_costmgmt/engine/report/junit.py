@@ -15,6 +15,7 @@ from pytest_costmgmt.engine.collection import NODE_ID, properties
 from pytest_costmgmt.engine.outcome import Result, counts
 from pytest_costmgmt.engine.present import present
 from pytest_costmgmt.engine.report import assemble
+from pytest_costmgmt.engine.report.logs import without_passwords
 from pytest_costmgmt.secret import redact
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def verdict(controller: Controller, decided: str) -> Iterable[pytest.TestReport]
         ("costmgmt_run", controller.run_id),
         ("costmgmt_counts", ", ".join(f"{number} {word}" for word, number in totals.items())),
         *(("costmgmt_weakens", redact(weak)) for weak in assemble.weakens(controller)),
+        *(
+            (f"costmgmt_exhibit {each.title}", without_passwords(each.text))
+            for each in controller.exhibits
+        ),
     ]
     call = _report(f"{NODE_ID}::verdict", "call", facts)
     if decided != "conformant":

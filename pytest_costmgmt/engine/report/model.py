@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from pytest_costmgmt.facts.exhibit import Exhibit
 from pytest_costmgmt.judge.finding import Finding, Unverified
 
 API_VERSION: Literal["costmgmt.conformance/v1"] = "costmgmt.conformance/v1"
@@ -91,3 +92,5 @@ class ConformanceReport(
     run: RunFacts
     counts: dict[str, int]
     checks: tuple[ReportedCheck, ...]
+    exhibits: Annotated[tuple[Exhibit, ...], _VOLATILE] = ()
+    "What the cluster says of a release, if the verdict is not conformant."

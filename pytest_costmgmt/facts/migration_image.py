@@ -1,0 +1,120 @@
+"""The migrations that should have been applied, asked of the release's own application image.
+
+By a Job that is made from the suspended CronJob of its migrations: the same image, environment and
+account, but its management command is only asked what it would migrate. Its database is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_costmgmt.errors import CostMgmtError, FactUnavailable
+from pytest_costmgmt.facts.migration_expected import Expected, question
+from pytest_costmgmt.facts.release import MIGRATION
+from pytest_costmgmt.kubernetes import probe, rights
+from pytest_costmgmt.kubernetes.objects import Reader, path_of
+from pytest_costmgmt.kubernetes.rights import Right
+from pytest_costmgmt.kubernetes.shapes import Pod
+
+RIGHTS = (*probe.RIGHTS, Right("get", "cronjobs", "batch"), Right("get", "pods/log"))
+DEADLINE = 180.0
+_PAUSE = 0.3
+_BATCH = "batch/v1"
+
+
+def expected_from_image(reader: Reader, *, run: str, key: bytes) -> Expected:
+    """Ask it; ``run`` is the run's id, ``key`` its key. Raises CostMgmtError: why not."""
+    source = reader.manifest("cronjobs", MIGRATION, key=key, group=_BATCH)
+    if source is None:
+        raise FactUnavailable(f"there is no CronJob {MIGRATION}, which names the application")
+    if lacking := rights.missing(reader.api, reader.namespace, RIGHTS):
+        told = ", ".join(right.text for right in lacking)
+        raise FactUnavailable(f"we may not {told} in namespace {reader.namespace}")
+    asked = question()
+    name = f"costmgmt-asks-{secrets.token_hex(5)}"
+    manifest, manage = _job(source, name, asked.code, run)
+    reader.api.create(
+        path_of(reader.namespace, "jobs", group=_BATCH), manifest, what="Asking the application"
+    )
+    try:
+        return asked.answered(_said(reader, name), command=" ".join(manage))
+    finally:
+        with contextlib.suppress(CostMgmtError):
+            probe.remove(reader.api, reader.namespace, name)
+
+
+def _job(
+    source: Mapping[str, Any], name: str, code: str, run: str
+) -> tuple[dict[str, Any], list[str]]:
+    template = source["spec"]["jobTemplate"]["spec"]["template"]
+    container = _migrates(template["spec"]["containers"])
+    manage = management(container)
+    spec = probe.ProbeSpec(run=run, image=str(container["image"]), seconds=int(DEADLINE))
+    manifest = probe.job(spec, name)
+    asking = {**container, "command": [*manage, "shell", "-c", code], "args": []}
+    own = manifest["spec"]["template"]
+    own["metadata"]["labels"] = {**(template.get("metadata") or {}).get("labels", {}),
+                                 **own["metadata"]["labels"]}  # fmt: skip
+    own["spec"] = {
+        **template["spec"],
+        "containers": [asking],
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 1,
+    }
+    return manifest, manage
+
+
+def _migrates(containers: list[dict[str, Any]]) -> dict[str, Any]:
+    return next((each for each in containers if each.get("name") == "migration"), containers[0])
+
+
+def management(container: Mapping[str, Any]) -> list[str]:
+    """Return the management command: what stands before its ``migrate``.
+
+    >>> management({"command": ["python", "-u", "-c"],
+    ...             "args": ["code...", "python", "koku/manage.py", "migrate", "--noinput"]})
+    ['python', 'koku/manage.py']
+    """
+    words = [str(word) for word in (*(container.get("command") or ()),
+                                    *(container.get("args") or ()))]  # fmt: skip
+    ends = [at for at, word in enumerate(words) if word in {"migrate", "migrate_schemas"}]
+    begins = [at for at in range(ends[0] if ends else 0) if words[at].endswith("manage.py")]
+    if not ends or not begins:
+        raise FactUnavailable(
+            f"CronJob {MIGRATION} runs no `manage.py migrate`, so that it cannot be asked what it"
+            " would migrate"
+        )
+    first = begins[-1]
+    return words[max(0, first - 1) : ends[0]]
+
+
+def _said(reader: Reader, name: str) -> str:
+    """Return what the Job's pod said, once it has ended."""
+    until, seen = time.monotonic() + DEADLINE, "no pod was made"
+    while True:
+        for pod in reader.pods({probe.NAME_LABEL: name}):
+            if pod.phase == "Succeeded":
+                return reader.log(pod.meta.name, _container(pod)) or ""
+            if pod.phase == "Failed":
+                log = (reader.log(pod.meta.name, _container(pod)) or "").strip().splitlines()
+                last = log[-1] if log else "it said nothing"
+                raise FactUnavailable(f"the application's image ended with an error: {last}")
+            seen = _waits(pod)
+            if "ImagePull" in seen or "InvalidImageName" in seen or "ErrImageNeverPull" in seen:
+                raise FactUnavailable(f"the application's image cannot be started: {seen}")
+        if time.monotonic() > until:
+            raise FactUnavailable(f"the application's image gave no answer in time: {seen}")
+        time.sleep(_PAUSE)
+
+
+def _container(pod: Pod) -> str:
+    return pod.template.containers[0].name
+
+
+def _waits(pod: Pod) -> str:
+    told = [f"{state.reason} {state.message}".strip() for state in pod.states if state.reason]
+    return "; ".join(told) or f"its pod is {pod.phase}"
