@@ -73,6 +73,17 @@ OPTIONS: tuple[Option, ...] = (
     Option("namespace", "the Kubernetes namespace of a release", metavar="NS", target=True),
     Option("kubeconfig", "the kubeconfig, in place of KUBECONFIG", kind="path", metavar="FILE"),
     Option("context", "the kubeconfig's context; default: its current one", metavar="NAME"),
+    Option(
+        "host",
+        "an external server (HOST or HOST:PORT), judged from inside the namespace of"
+        " --costmgmt-namespace, with the credentials of --costmgmt-secret",
+        metavar="HOST",
+    ),
+    Option(
+        "secret",
+        "the Secret (database, username, password) of the server that --costmgmt-host names",
+        metavar="NAME",
+    ),
     Option("as", "the user to act as in the cluster, as kubectl --as", metavar="USER"),
     Option("as-group", "a group to act as (repeatable)", kind="list", metavar="GROUP"),
     Option(

@@ -40,6 +40,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str | None
     kubeconfig: Path | None
     context: str | None
+    host: str | None
+    secret: str | None
     as_user: str | None
     as_group: tuple[str, ...]
     probe_image: str | None
@@ -182,11 +184,16 @@ def _settled(
             f"profile {profile} has checks with effect {needed}, but {allow} is all that is"
             f" allowed: give --costmgmt-allow={needed}, or --costmgmt-profile=smoke or preflight."
         )
+    if values["host"] is not None and allow == "read-only":
+        raise UsageProblem(
+            "--costmgmt-host is judged from a pod in the namespace, and --costmgmt-allow=read-only"
+            " makes none: leave that out, or name the server by --costmgmt-dsn."
+        )
     dsn, admin_dsn = values["dsn"], values["admin-dsn"]
     plain = {
         BY_NAME[name].attribute: values[name]
         for name in (
-            "service", "namespace", "kubeconfig", "context", "as", "probe-image",
+            "service", "namespace", "kubeconfig", "context", "host", "secret", "as", "probe-image",
             "password-file", "admin-password-file", "hive-password-file", "migrations",
             "postgres", "bindir", "cache", "report", "failed-logins",
         )
@@ -246,6 +253,12 @@ def _mode(values: Mapping[str, Any], environ: Mapping[str, str]) -> str:
         )
     if mode == "release" and values["namespace"] is None:
         raise UsageProblem("--costmgmt-mode=release names no release: give --costmgmt-namespace.")
+    if (values["host"] is None) != (values["secret"] is None):
+        lacking = "secret" if values["secret"] is None else "host"
+        raise UsageProblem(
+            "--costmgmt-host and --costmgmt-secret go together: the server, and the Secret in the"
+            f" namespace with its credentials; --costmgmt-{lacking} is missing."
+        )
     if given := _misplaced(values, mode):
         raise UsageProblem(
             f"--costmgmt-{given} is for {_TARGETS[_ONLY_FOR[given]]}, but the target is"
@@ -264,7 +277,7 @@ _ONLY_FOR = {
     **dict.fromkeys(("password-file", "admin-dsn", "admin-password-file"), "external"),
     **dict.fromkeys(("bindir", "postgres"), "embedded"),
     **dict.fromkeys(
-        ("kubeconfig", "context", "as", "as-group", "probe-image", "probe-label",
+        ("kubeconfig", "context", "host", "secret", "as", "as-group", "probe-image", "probe-label",
          "probe-annotation", "probe-node-selector"),
         "release",
     ),

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,6 +26,7 @@ from pytest_costmgmt.secret import Secret, publish
 from pytest_costmgmt.servers import Server
 from pytest_costmgmt.servers.cluster import place_of, wishes_of
 from pytest_costmgmt.servers.release import SUPERUSER, Attachment, NoRelease, attach
+from pytest_costmgmt.servers.release_outside import attach_outside
 from pytest_costmgmt.settings import Settings, environment
 
 Say = Callable[[str], None]
@@ -57,16 +58,7 @@ class Attached:
     def start(self) -> Server:
         """Return the release's server. Raises CostMgmtError; what was seen until then is kept."""
         try:
-            self.attachment = attach(
-                self.place,
-                self.requirements,
-                effect=self.settings.allow,
-                wishes=wishes_of(self.settings),
-                run=self.run_id,
-                key=self.key,
-                hive=self._hive(),
-                say=self.say,
-            )
+            self.attachment = self._attached()
         except UsageProblem as error:
             # A kubeconfig that cannot be used: the environment's fault, told in the report.
             raise NoRelease(error.message, hint=error.hint) from None
@@ -77,6 +69,22 @@ class Attached:
         app = server.application
         self.requirements = self.requirements.named(role=app.role, database=app.database)
         return server
+
+    def _attached(self) -> Attachment:
+        settings, wishes = self.settings, wishes_of(self.settings)
+        common: dict[str, Any] = {
+            "effect": settings.allow, "wishes": wishes, "run": self.run_id, "key": self.key,
+            "hive": self._hive(), "say": self.say,
+        }  # fmt: skip
+        if settings.host is None:
+            return attach(self.place, self.requirements, **common)
+        return attach_outside(
+            self.place,
+            self.requirements,
+            host=settings.host,
+            secret=settings.secret or "",
+            **common,
+        )
 
     def _begin_to_ask(self, attached: Attachment) -> None:
         """Have the application's image say what it would migrate, while all else is read."""
@@ -111,7 +119,9 @@ class Attached:
         assert attached is not None  # noqa: S101 - it has a server
         self.facts = msgspec.structs.replace(
             self.facts,
-            inside=self._read("inside", lambda: self._inside(server)),
+            inside=self._read("inside", lambda: self._inside(server))
+            if server.administrator is not None
+            else None,
             network=self._read("network", lambda: self._network(attached, server)),
             errors=self.errors,
         )
@@ -143,13 +153,16 @@ class Attached:
 
     def _network(self, attached: Attachment, server: Server) -> seen.Network:
         deadline = self.settings.connect_timeout
+        ours = server.mode == "release"
         found = seen.network(
             server.application,
-            superuser=SUPERUSER,
+            superuser=SUPERUSER if ours else "",
             way=server.application.named,
             unprobed=attached.unprobed,
             deadline=deadline,
         )
+        if not ours:
+            return found
         try:
             policies = attached.policies()
         except AccessDenied:

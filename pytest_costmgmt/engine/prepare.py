@@ -160,7 +160,7 @@ class Preparation:
             application=self._application(),
             run_id=self.run_id,
             today=datetime.now(timezone.utc).date().isoformat(),
-            relayed=server.mode == "release"
+            relayed=self.attached is not None
             and server.application.where.get("host", "").startswith("/"),
         )
 

@@ -54,6 +54,10 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
     migration: PodTemplate | None = None
     "What the application's migration Job is made from (CronJob cost-mgmt-migration)."
     refused: dict[str, str] = {}
+    given: str = ""
+    "The Secret that the operator named, of a server outside (``external``)."
+    external: str = ""
+    'The server outside the namespace that is judged from inside it, or "".'
 
     @property
     def release(self) -> str:
@@ -76,13 +80,15 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def secret_name(self) -> str:
-        """The Secret that the pod takes the password from."""
+        """The Secret that the pod takes the password from, or that was given."""
+        if self.given:
+            return self.given
         found = variable(self.container, KEYS["password"])
         return found.secret if found is not None and found.secret else SECRET
 
     def key(self, part: str) -> str:
         """Return the Secret's key that holds the database, username or password."""
-        found = variable(self.container, KEYS[part])
+        found = None if self.given else variable(self.container, KEYS[part])
         return found.key if found is not None and found.key else part
 
 
@@ -97,6 +103,24 @@ def variable(container: Container | None, name: str) -> EnvVariable | None:
     """Return an environment variable of a container; the last of a name is what counts."""
     found = [] if container is None else [each for each in container.env if each.name == name]
     return found[-1] if found else None
+
+
+def read_around(reader: Reader, *, key: bytes, secret: str, external: str) -> Objects:
+    """Return what a namespace holds for a server outside it; there must be no database in it."""
+    reading = _Reading(reader)
+    one = reading.one
+    return Objects(
+        namespace=reader.namespace,
+        given=secret,
+        external=external,
+        stateful_set=one("StatefulSet postgres", lambda: reader.stateful_set(STATEFUL_SET)),
+        secret=one(
+            f"Secret {secret}",
+            lambda: secret_facts(reader.api, reader.namespace, secret, key=key),
+        ),
+        migration=one("CronJob cost-mgmt-migration", lambda: _migration(reader, key)),
+        refused=reading.refused,
+    )
 
 
 def read(reader: Reader, *, key: bytes) -> Objects:

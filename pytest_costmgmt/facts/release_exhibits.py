@@ -43,6 +43,8 @@ def collect(reader: Reader, objects: Objects, *, key: bytes) -> tuple[Exhibit, .
 
 def _wanted(reader: Reader, objects: Objects, key: bytes) -> Iterator[tuple[str, Read]]:
     yield "events", lambda: _events(reader)
+    if objects.external:
+        return
     things = [("pods", POD, ""), ("statefulsets", STATEFUL_SET, _APPS), ("services", SERVICE, "")]
     if objects.claim is not None:
         things.append(("persistentvolumeclaims", objects.claim.meta.name, ""))

@@ -99,16 +99,23 @@ def inside(connection: Any, *, timeout: float) -> Inside:
 def network(
     application: Login, *, superuser: str, way: str, unprobed: str, deadline: float
 ) -> Network:
-    """Log in as the application, then as the superuser with nothing and a guess, then again."""
-    other = application.acting_as(superuser, None, database=application.database)
+    """Log in as the application, then as the superuser with nothing and a guess, then again.
+
+    Without a ``superuser`` nobody else is tried: each refusal counts at somebody else's server.
+    """
+    tried: tuple[Attempt, ...] = ()
+    opened = attempt(application, offered="own", deadline=deadline, retry=True)
+    if superuser:
+        other = application.acting_as(superuser, None, database=application.database)
+        tried = (
+            attempt(other, offered="none", deadline=deadline),
+            attempt(other, offered="wrong", deadline=deadline),
+        )
     return Network(
         way=way,
         unprobed=unprobed,
-        opened=attempt(application, offered="own", deadline=deadline, retry=True),
-        superuser=(
-            attempt(other, offered="none", deadline=deadline),
-            attempt(other, offered="wrong", deadline=deadline),
-        ),
+        opened=opened,
+        superuser=tried,
         again=attempt(application, offered="own", deadline=deadline),
     )
 

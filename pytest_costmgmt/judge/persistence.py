@@ -9,7 +9,7 @@ from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.facts.survival import Identity, Survival
 from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement, not_supported
-from pytest_costmgmt.judge.release import container_of, objects_of, of_a_release, permitted
+from pytest_costmgmt.judge.release import OUTSIDE, container_of, objects_of, of_a_release, permitted
 from pytest_costmgmt.kubernetes.shapes import Mount, Pod
 
 _CLAIM = "persistentVolumeClaim"
@@ -122,6 +122,8 @@ def survives(facts: ReleaseFacts, act: Callable[[], Survival]) -> Judgement:
     """Judge that a row outlives its pod; ``act`` deletes it, and is asked of releases alone."""
     if facts.absent:
         return not_supported(facts.absent)
+    if facts.objects is not None and facts.objects.external:
+        return not_supported(f"{facts.objects.external} is no release's: {OUTSIDE}")
     seen = act()
     before, after = seen.before, seen.after
     if seen.error or before is None or after is None:

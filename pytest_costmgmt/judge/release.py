@@ -22,6 +22,23 @@ def of_a_release(judge: Judge) -> Judge:
 
     @functools.wraps(judge)
     def asked(facts: ReleaseFacts) -> Judgement:
+        if facts.absent:
+            return not_supported(facts.absent)
+        if facts.objects is not None and facts.objects.external:
+            return not_supported(f"{facts.objects.external} is no release's: {OUTSIDE}")
+        return judge(facts)
+
+    return asked
+
+
+OUTSIDE = "its database runs outside the namespace"
+
+
+def of_a_namespace(judge: Judge) -> Judge:
+    """Have ``judge`` asked of whatever is reached through a namespace, a server outside it too."""
+
+    @functools.wraps(judge)
+    def asked(facts: ReleaseFacts) -> Judgement:
         return not_supported(facts.absent) if facts.absent else judge(facts)
 
     return asked
@@ -47,16 +64,38 @@ def permitted(objects: Objects, what: str) -> None:
         raise FactUnavailable(f"{what} could not be read: {objects.refused[what]}")
 
 
-@of_a_release
+@of_a_namespace
 def deployed(facts: ReleaseFacts) -> Judgement:
-    """Judge that one PostgreSQL is deployed, and settled."""
+    """Judge that one PostgreSQL is deployed, and settled; none where the server is outside."""
     objects = objects_of(facts)
+    if objects.external:
+        return _none_deployed(objects)
     found = stateful_set_of(objects)
     belongs = f"Helm release {found.meta.release}" if found.meta.release else "no Helm release"
     return judgement(
         ["StatefulSet postgres: replicas, serviceName, selector"],
         _misdeployed(found),
         summary=f"StatefulSet postgres in namespace {objects.namespace} ({belongs})",
+    )
+
+
+def _none_deployed(objects: Objects) -> Judgement:
+    permitted(objects, "StatefulSet postgres")
+    found = Finding(
+        summary=f"namespace {objects.namespace} has a database of its own beside"
+        f" {objects.external}",
+        expected="no StatefulSet postgres: the application is to use the server outside",
+        found="StatefulSet postgres",
+        fix=Fix(
+            kind="values",
+            text="postgresql:\n  enabled: false   # after its data was moved (costmgmt backup)",
+            needs="who installs the chart",
+        ),
+    )
+    return judgement(
+        ["StatefulSet postgres"],
+        () if objects.stateful_set is None else [found],
+        summary=f"no database in namespace {objects.namespace}: it is {objects.external}",
     )
 
 

@@ -15,7 +15,7 @@ from pytest_costmgmt.judge.finding import (
     judgement,
     not_supported,
 )
-from pytest_costmgmt.judge.release import container_of, objects_of, of_a_release
+from pytest_costmgmt.judge.release import container_of, objects_of, of_a_namespace, of_a_release
 from pytest_costmgmt.kubernetes.secret_objects import KeyFacts, SecretFacts
 from pytest_costmgmt.kubernetes.shapes import Container
 from pytest_costmgmt.postgres.attempt import Attempt
@@ -54,7 +54,7 @@ def _present(objects: Objects) -> SecretFacts:
     return found
 
 
-@of_a_release
+@of_a_namespace
 def keys(facts: ReleaseFacts) -> Judgement:
     """Judge that the Secret has exactly the keys that applications ask for."""
     objects = objects_of(facts)
@@ -84,7 +84,7 @@ def keys(facts: ReleaseFacts) -> Judgement:
     )
 
 
-@of_a_release
+@of_a_namespace
 def nothing_more(facts: ReleaseFacts) -> Judgement:
     """Judge that the Secret holds nothing else: whoever needs the password reads all of it."""
     objects = objects_of(facts)
@@ -109,7 +109,7 @@ def nothing_more(facts: ReleaseFacts) -> Judgement:
     )
 
 
-@of_a_release
+@of_a_namespace
 def whole(facts: ReleaseFacts) -> Judgement:
     """Judge that each value is there, and is text without line ends or blanks around it."""
     found = _present(objects_of(facts))
@@ -143,7 +143,7 @@ def _unwhole(key: KeyFacts) -> str:
     return "has blanks around it" if key.blank_around else ""
 
 
-@of_a_release
+@of_a_namespace
 def plain(facts: ReleaseFacts) -> Judgement:
     """Judge that the password means the same inside a URI."""
     objects = objects_of(facts)
@@ -164,14 +164,19 @@ def plain(facts: ReleaseFacts) -> Judgement:
     )
 
 
-@of_a_release
+@of_a_namespace
 def taken(facts: ReleaseFacts) -> Judgement:
     """Judge that the database and its migrations take their credentials from this one Secret."""
     objects = objects_of(facts)
-    container = container_of(objects)
-    wanted = {name: part for part, name in KEYS.items()}
-    findings = [*_untaken(container, wanted, objects.secret_name)]
-    examined = [f"{name} of container {container.name}" for name in wanted]
+    findings: list[Finding] = []
+    examined: list[str] = []
+    if not objects.external:
+        container = container_of(objects)
+        wanted = {name: part for part, name in KEYS.items()}
+        findings += _untaken(container, wanted, objects.secret_name)
+        examined += [f"{name} of container {container.name}" for name in wanted]
+    elif objects.migration_container is None:
+        return not_supported("no pod of the namespace takes it: there is no CronJob of migrations")
     if (migrates := objects.migration_container) is not None:
         findings += _untaken(migrates, _APPLICATION, objects.secret_name)
         examined += [f"{name} of container {migrates.name}" for name in _APPLICATION]
@@ -257,7 +262,7 @@ def _beyond_this_pod(network: Network, what: str) -> list[Unverified]:
     ]
 
 
-@of_a_release
+@of_a_namespace
 def opens(facts: ReleaseFacts) -> Judgement:
     """Judge that what the Secret holds opens the database over the Service."""
     objects, network = objects_of(facts), _network(facts)

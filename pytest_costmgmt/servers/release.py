@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 SUPERUSER = "postgres"
 CLIENT_LABEL = {"cost-management/database-client": "true"}
 "What the chart's NetworkPolicy lets through."
-_NO_TICKET = {"gssencmode": "disable"}
+NO_TICKET = {"gssencmode": "disable"}
 _TLS_CONNECTIONS = 100_000
 "The TCP door's, which asks the kernel who connects each time."
 
@@ -104,6 +104,8 @@ class Attachment:
         """Return what a probe is made of: where nothing is said, as the database pod is."""
         pod, container = self.objects.pod, self.objects.container
         template = None if pod is None else pod.template
+        if self.objects.external:  # no database's pod: the application's image is there at least
+            container, template = self.objects.migration_container, self.objects.migration
         return probes.ProbeSpec(
             run=self.run,
             image=self.wishes.image or ("" if container is None else container.image),
@@ -168,7 +170,7 @@ def attach(
     )
     try:
         _find(attached)
-        attaching = _Attaching(attached, requirements, effect, say)
+        attaching = Attaching(attached, requirements, effect, say)
         try:
             attached.server = attaching.reach(hive, network=network)
         except ServerDown as error:
@@ -179,14 +181,20 @@ def attach(
     return attached
 
 
-def _find(attached: Attachment) -> None:
-    """Read the release's objects; raise what keeps anything from being told of it."""
+def refuse_missing(attached: Attachment) -> None:
+    """Raise NoRelease if the namespace does not exist."""
     api, namespace = attached.api, attached.place.namespace
     if attached.reader.namespace_seen().exists is False:
         raise NoRelease(
             f"Namespace {namespace!r} does not exist in {api.label}.",
             hint="Name the right one, or choose its cluster (--costmgmt-context); none is made.",
         )
+
+
+def _find(attached: Attachment) -> None:
+    """Read the release's objects; raise what keeps anything from being told of it."""
+    api, namespace = attached.api, attached.place.namespace
+    refuse_missing(attached)
     purpose = f"Attaching to the release in namespace {namespace!r}"
     rights.demand(api, namespace, reading_rights(), purpose=purpose)
     attached.objects = objects = facts.read(attached.reader, key=attached.key)
@@ -201,7 +209,9 @@ def _find(attached: Attachment) -> None:
         rights.demand(api, namespace, [own], purpose=purpose)
 
 
-class _Attaching:
+class Attaching:
+    """Opens the doors to one release."""
+
     def __init__(
         self,
         attached: Attachment,
@@ -226,7 +236,7 @@ class _Attaching:
             ours=False,
             application=application,
             administrator=administrator.on(application.database),
-            hive=self._hive(application, hive) if network else None,
+            hive=self.hive_of(application, hive) if network else None,
         )
 
     def _ready(self) -> None:
@@ -245,20 +255,21 @@ class _Attaching:
         return Login(
             role=SUPERUSER,
             database=SUPERUSER,
-            where={**door.where, **NO_PASSWORD, **_NO_TICKET},
+            where={**door.where, **NO_PASSWORD, **NO_TICKET},
             named=f"{facts.POD} in namespace {self.namespace} (its localhost)",
         )
 
     def _named(self, administrator: Login) -> Login:
         """Return the application's role and database, by the administrator's door."""
-        role, database = self._name("username"), self._name("database")
+        role, database = self.name_of("username"), self.name_of("database")
         return administrator.acting_as(
             role or self.requirements.role.name,
             None,
             database=database or self.requirements.database.name,
         )
 
-    def _name(self, part: str) -> str:
+    def name_of(self, part: str) -> str:
+        """Return the database or role that the Secret names, or ""."""
         key = self.objects.key(part)
         try:
             values = secret_values(self.api, self.namespace, self.objects.secret_name)
@@ -270,16 +281,17 @@ class _Attaching:
 
     def _application(self) -> Login:
         route, named = self._route()
-        where = self._network_door(route)
+        where = self.network_door(route, facts.SERVICE)
         return Login(
-            role=self._name("username") or self.requirements.role.name,
-            database=self._name("database") or self.requirements.database.name,
-            where={**where, **_NO_TICKET, "passfile": NO_PASSWORD["passfile"]},
-            password=self._password(self.objects.secret_name, self.objects.key("password")),
+            role=self.name_of("username") or self.requirements.role.name,
+            database=self.name_of("database") or self.requirements.database.name,
+            where={**where, **NO_TICKET, "passfile": NO_PASSWORD["passfile"]},
+            password=self.password_of(self.objects.secret_name, self.objects.key("password")),
             named=named,
         )
 
-    def _password(self, name: str, key: str) -> Secret:
+    def password_of(self, name: str, key: str) -> Secret:
+        """Return what a Secret's key holds; an empty one if it is not there."""
         with contextlib.suppress(NotThere):
             found = secret_values(self.api, self.namespace, name)
             return found.get(key) or Secret("")
@@ -294,7 +306,7 @@ class _Attaching:
                 " no application finds the server."
             )
         port = service.ports[0].port
-        probe = self._probe()
+        probe = self.make_probe()
         if probe is not None:
             route = Network(
                 self.api, self.namespace, probe.pod,
@@ -310,7 +322,8 @@ class _Attaching:
         )  # fmt: skip
         return route, f"{pod.ip}:{facts.PORT} (from the database pod itself)"
 
-    def _probe(self) -> probes.Probe | None:
+    def make_probe(self) -> probes.Probe | None:
+        """Return a probe that runs, or None where we may make none (``unprobed`` says why)."""
         if self.effect == "read-only":
             self.attached.unprobed = "--costmgmt-allow=read-only makes no pod"
             return None
@@ -327,7 +340,7 @@ class _Attaching:
         self.say(f"probe {found.name} runs after {time.perf_counter() - began:.2f} s")
         return found
 
-    def _network_door(self, route: Route) -> dict[str, str]:
+    def network_door(self, route: Route, host: str) -> dict[str, str]:
         """Open the application's door; return libpq's parameters for it.
 
         A Unix socket, unless the server offers TLS, which libpq speaks over TCP alone.
@@ -339,10 +352,11 @@ class _Attaching:
             if answer != b"S":
                 self.attached.keep(first.pop_all())
                 return dict(door.where)
-        tcp = tcp_door(route, host=facts.SERVICE, connections=_TLS_CONNECTIONS)
+        tcp = tcp_door(route, host=host, connections=_TLS_CONNECTIONS)
         return {**self.attached.keep(tcp).where, "sslmode": "prefer"}
 
-    def _hive(self, application: Login, given: Secret | None) -> Login | None:
+    def hive_of(self, application: Login, given: Secret | None) -> Login | None:
+        """Return hive's login on the application's way, if its password is known."""
         needs = self.requirements.hive
         if needs.policy == "forbidden":
             return None
@@ -357,6 +371,6 @@ class _Attaching:
         if named is None or not named.secret:
             return None
         try:
-            return self._password(named.secret, named.key) or None
+            return self.password_of(named.secret, named.key) or None
         except AccessDenied:
             return None

@@ -277,3 +277,36 @@ def test_a_failure_shows_what_the_cluster_says(
     assert "Unhealthy" in junit.read_text()
     assert "Unhealthy" in (ran.folder / "report.html").read_text()
     assert server
+
+
+def test_a_server_outside_is_judged_from_inside(place: Place, release: ReleaseApi) -> None:
+    """By host and Secret; no database is in the namespace, and no wrong login is tried."""
+    for path in [p for p in release.objects if p.endswith(("/postgres", "/postgres-0"))]:
+        del release.objects[path]
+    own = made.secret("my-credentials", database="koku", username="koku", password=made.PASSWORD)
+    release.objects[f"{CORE}/secrets/my-credentials"] = own
+    release.cluster.hosts["db.example.com"] = "127.0.0.1"
+    template = release.objects[f"{BATCH}/cronjobs/cost-mgmt-migration"]
+    env = template["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["env"]
+    for entry in env:
+        if entry.get("valueFrom", {}).get("secretKeyRef", {}).get("name") == "postgres-credentials":
+            entry["valueFrom"]["secretKeyRef"]["name"] = "my-credentials"
+    given = ("--costmgmt-host=db.example.com", "--costmgmt-secret=my-credentials")
+    ran = attached(place, release, *given)
+    told = of_release(ran)
+    assert set(told.values()) == {"not-supported"}, ran.said
+    passed = {id_ for id_, said in ran.outcomes.items() if said == "passed"}
+    assert passed >= {
+        "CM-REL-001", "CM-SEC-001", "CM-SEC-003", "CM-SEC-005", "CM-SEC-007", "CM-CON-002",
+        "CM-CON-004",
+    }  # fmt: skip
+    assert ran.outcomes["CM-CON-007"] == "unverifiable"
+    assert ran.report["target"]["mode"] == "external"
+    assert release.jobs() == []
+
+
+def test_a_database_beside_the_server_outside_is_told(place: Place, release: ReleaseApi) -> None:
+    """Whose data is it then that the application sees?"""
+    given = ("--costmgmt-host=postgres", "--costmgmt-secret=postgres-credentials")
+    ran = attached(place, release, *given).sound(1, "non-conformant")
+    assert ran.outcomes["CM-REL-001"] == "failed"
