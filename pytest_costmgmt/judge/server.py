@@ -308,8 +308,7 @@ def _not_loaded(library: str, server: ServerFacts) -> Finding:
     )
 
 
-# The commands that the application's migrations give. A trigger for none of them is harmless.
-_COMMANDS = frozenset(
+COMMANDS = frozenset(
     f"{verb} {thing}"
     for verb in ("CREATE", "ALTER", "DROP")
     for thing in (
@@ -317,6 +316,7 @@ _COMMANDS = frozenset(
         *("VIEW", "MATERIALIZED VIEW"),
     )
 ) | {"CREATE EXTENSION", "COMMENT", "GRANT", "REVOKE", "SELECT INTO", "CREATE TABLE AS"}
+"What the application's migrations give: a trigger for none of these is harmless."
 
 
 def event_triggers(server: ServerFacts, used: UsedPrivileges | None, context: Context) -> Judgement:
@@ -325,7 +325,7 @@ def event_triggers(server: ServerFacts, used: UsedPrivileges | None, context: Co
     What a trigger does cannot be read from its code; where the DDL was used, use decides.
     """
     relevant = tuple(
-        t for t in server.event_triggers if not t.tags or _COMMANDS.intersection(t.tags)
+        t for t in server.event_triggers if not t.tags or COMMANDS.intersection(t.tags)
     )
     examined = [f"event trigger {t.name}" for t in relevant]
     if not relevant:
@@ -344,7 +344,7 @@ def event_triggers(server: ServerFacts, used: UsedPrivileges | None, context: Co
     unclear = [
         _may_forbid(t)
         for t in relevant
-        if used.problem or not _COMMANDS.intersection(t.tags) <= tried
+        if used.problem or not COMMANDS.intersection(t.tags) <= tried
     ]
     return judgement(
         examined,

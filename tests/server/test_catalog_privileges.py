@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from pytest_costmgmt.facts import used_privileges
@@ -164,6 +165,9 @@ FORBIDDING = {
     "rewrites": ("table_rewrite", "", "RAISE 'no'"),
     "drops": ("sql_drop", "", "RAISE 'no'"),
     "schemas": ("ddl_command_end", "WHEN TAG IN ('CREATE SCHEMA')", "RAISE 'no'"),
+    "extensions": ("ddl_command_start", "WHEN TAG IN ('CREATE EXTENSION')", "RAISE 'no'"),
+    "grants": ("ddl_command_start", "WHEN TAG IN ('GRANT', 'COMMENT')", "RAISE 'no'"),
+    "one of all": ("ddl_command_end", "", "IF tg_tag = 'ALTER TYPE' THEN RAISE 'no'; END IF"),
 }
 
 
@@ -176,6 +180,26 @@ def test_an_event_trigger_that_forbids_is_found_by_use(bed: Bed, case: str) -> N
     assert failing(bed, facts) == {"event triggers"}
     bed.apply(judged(bed, facts)["event triggers"])
     assert failing(bed, bed.used()) == set()
+
+
+def test_every_command_that_a_trigger_may_forbid_is_tried(bed: Bed) -> None:
+    """None is taken for harmless because it was left out; on a healthy server all succeed."""
+    used = bed.used().privileges.used
+    assert used is not None
+    assert not [attempt for attempt in used.attempts if attempt.sqlstate]
+    assert {attempt.command for attempt in used.attempts} >= server.COMMANDS
+
+
+def test_a_trigger_for_what_could_not_be_tried_is_unverified(bed: Bed) -> None:
+    """What was not reached is neither a pass nor a finding."""
+    plant(bed, "PERFORM 1", tags="WHEN TAG IN ('ALTER TYPE')")
+    facts = bed.used()
+    used = facts.privileges.used
+    assert used is not None
+    less = tuple(a for a in used.attempts if a.command != "ALTER TYPE")
+    cut = msgspec.structs.replace(used, attempts=less)
+    assert server.event_triggers(facts.server, used, bed.context).unverified == ()
+    assert server.event_triggers(facts.server, cut, bed.context).unverified
 
 
 def test_an_event_trigger_that_lets_all_pass_is_no_finding(bed: Bed) -> None:
