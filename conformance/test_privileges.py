@@ -100,3 +100,20 @@ def test_language(costmgmt_catalog: Catalog) -> None:
 def test_ownership(costmgmt_catalog: Catalog, costmgmt_requirements: Requirements) -> None:
     """What is in the application's schemas MUST belong to its role."""
     require(judge.ownership(costmgmt_catalog.privileges, costmgmt_requirements))
+
+
+@check(
+    id="CM-PRV-006",
+    level=MUST,
+    effect=READ_ONLY,
+    since="1.0",
+    rationale=(
+        "A REVOKE that is meant for others can shut out the owner, too: then every request that"
+        " reads that table fails, while an administrator sees all in order."
+    ),
+    reference="PostgreSQL's documentation, Privileges (an owner can revoke its own)",
+    after=("CM-CON-002",),
+)
+def test_use_of_what_is_owned(costmgmt_catalog: Catalog) -> None:
+    """The application's role MUST be able to use the tables, sequences and schemas it owns."""
+    require(judge.own_use(costmgmt_catalog.privileges))

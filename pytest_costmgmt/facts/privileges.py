@@ -23,11 +23,21 @@ class ForeignObjects(msgspec.Struct, frozen=True, kw_only=True):
     examples: tuple[str, ...]
 
 
+class ShutObjects(msgspec.Struct, frozen=True, kw_only=True):
+    """Objects of one kind that the application's role owns, and on which it lacks privileges."""
+
+    kind: str
+    lacking: str
+    count: int
+    examples: tuple[str, ...]
+    schemas: tuple[str, ...]
+
+
 class PrivilegeFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What ``role`` may do in ``database``; None throughout if there is no such role.
 
-    ``foreign`` looks at the schemas that are the application's (``schemas``): public, the
-    template, and each that holds its table of migrations. ``used`` is None unless it was tried.
+    ``foreign`` and ``shut`` look at the schemas that are the application's (``schemas``): public,
+    the template, and each that holds its table of migrations. ``used`` is None unless it was tried.
     """
 
     role: str
@@ -47,6 +57,7 @@ class PrivilegeFacts(msgspec.Struct, frozen=True, kw_only=True):
     usage_on_plpgsql: bool
     schemas: int
     foreign: tuple[ForeignObjects, ...]
+    shut: tuple[ShutObjects, ...] = ()
     used: UsedPrivileges | None = None
 
 
@@ -69,7 +80,7 @@ WITH me AS (
   SELECT l.oid FROM pg_catalog.pg_language l
    WHERE l.lanname OPERATOR(pg_catalog.=) 'plpgsql'::pg_catalog.name
 ), ours AS (
-  SELECT n.oid, n.nspname, n.nspowner FROM pg_catalog.pg_namespace n
+  SELECT n.oid, n.nspname, n.nspowner, n.nspacl FROM pg_catalog.pg_namespace n
    WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
       WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid
         AND c.relname OPERATOR(pg_catalog.=) %(table)s::pg_catalog.name)
@@ -103,6 +114,41 @@ WITH me AS (
        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
          AND d.objid OPERATOR(pg_catalog.=) p.oid
          AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog."char")
+), lacking AS (
+  -- Without an ACL of its own an object is its owner's to use: only the others are looked at.
+  SELECT 'schema' AS kind, o.nspname AS schema, pg_catalog.quote_ident(o.nspname) AS name,
+         pg_catalog.concat_ws(', ',
+           CASE WHEN NOT pg_catalog.has_schema_privilege(me.oid, o.oid, 'USAGE') THEN 'USAGE' END,
+           CASE WHEN NOT pg_catalog.has_schema_privilege(me.oid, o.oid, 'CREATE') THEN 'CREATE' END
+         ) AS rights
+    FROM ours o, me
+   WHERE o.nspacl IS NOT NULL AND o.nspname OPERATOR(pg_catalog.<>) 'public'::pg_catalog.name
+     AND o.nspowner OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT mine.oid FROM mine))
+  UNION ALL
+  SELECT 'table', o.nspname, pg_catalog.format('%%I.%%I', o.nspname, c.relname),
+         pg_catalog.concat_ws(', ',
+           CASE WHEN NOT pg_catalog.has_table_privilege(me.oid, c.oid, 'SELECT') THEN 'SELECT' END,
+           CASE WHEN NOT pg_catalog.has_table_privilege(me.oid, c.oid, 'INSERT') THEN 'INSERT' END,
+           CASE WHEN NOT pg_catalog.has_table_privilege(me.oid, c.oid, 'UPDATE') THEN 'UPDATE' END,
+           CASE WHEN NOT pg_catalog.has_table_privilege(me.oid, c.oid, 'DELETE') THEN 'DELETE' END)
+    FROM me, pg_catalog.pg_class c JOIN ours o ON o.oid OPERATOR(pg_catalog.=) c.relnamespace
+   WHERE c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p']::pg_catalog."char"[])
+     AND c.relacl IS NOT NULL
+     AND c.relowner OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT mine.oid FROM mine))
+  UNION ALL
+  SELECT 'sequence', o.nspname, pg_catalog.format('%%I.%%I', o.nspname, c.relname),
+         CASE WHEN pg_catalog.has_sequence_privilege(me.oid, c.oid, 'USAGE, UPDATE')
+              THEN '' ELSE 'USAGE' END
+    FROM me, pg_catalog.pg_class c JOIN ours o ON o.oid OPERATOR(pg_catalog.=) c.relnamespace
+   WHERE c.relkind OPERATOR(pg_catalog.=) 'S'::pg_catalog."char" AND c.relacl IS NOT NULL
+     AND c.relowner OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT mine.oid FROM mine))
+), shut AS (
+  SELECT l.kind, l.rights AS lacking, pg_catalog.count(*) AS count,
+         (pg_catalog.array_agg(l.name ORDER BY l.name)
+         )[1:%(examples)s::pg_catalog.int4] AS examples,
+         pg_catalog.array_agg(DISTINCT l.schema) AS schemas
+    FROM lacking l WHERE l.rights OPERATOR(pg_catalog.<>) ''
+   GROUP BY l.kind, l.rights
 ), groups AS (
   SELECT x.kind, pg_catalog.pg_get_userbyid(x.owner) AS owner, pg_catalog.count(*) AS count,
          (pg_catalog.array_agg(x.name ORDER BY x.name))[1:%(examples)s::pg_catalog.int4] AS examples
@@ -136,7 +182,10 @@ SELECT pg_catalog.jsonb_build_object(
   'schemas', (SELECT pg_catalog.count(*) FROM ours),
   'foreign', coalesce((SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', g.kind,
      'owner', g.owner, 'count', g.count, 'examples', g.examples) ORDER BY g.kind, g.owner)
-     FROM groups g WHERE EXISTS (SELECT FROM me)), '[]'::pg_catalog.jsonb)
+     FROM groups g WHERE EXISTS (SELECT FROM me)), '[]'::pg_catalog.jsonb),
+  'shut', coalesce((SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', s.kind,
+     'lacking', s.lacking, 'count', s.count, 'examples', s.examples, 'schemas', s.schemas)
+     ORDER BY s.kind, s.lacking) FROM shut s), '[]'::pg_catalog.jsonb)
 )::pg_catalog.text
 """
 

@@ -51,6 +51,27 @@ FAULTS = [
         options=SCRATCH,
     ),
     Fault(
+        id="prv-owner-shut-out-of-a-tenants-tables",
+        check="CM-PRV-006",
+        plant=_sql("REVOKE ALL ON ALL TABLES IN SCHEMA org1000002 FROM PUBLIC, {role}"),
+    ),
+    Fault(
+        id="prv-owner-shut-out-of-one-right",
+        check="CM-PRV-006",
+        plant=_sql("REVOKE UPDATE ON acct1000001.reporting_costline FROM {role}"),
+        as_admin=False,
+    ),
+    Fault(
+        id="prv-owner-shut-out-of-a-schema",
+        check="CM-PRV-006",
+        plant=_sql("REVOKE USAGE ON SCHEMA acct1000001 FROM {role}"),
+    ),
+    Fault(
+        id="prv-owner-shut-out-of-a-sequence",
+        check="CM-PRV-006",
+        plant=_sql("REVOKE ALL ON SEQUENCE acct1000001.django_migrations_id_seq FROM {role}"),
+    ),
+    Fault(
         id="prv-restored-as-postgres",
         check="CM-PRV-005",
         plant=_sql(

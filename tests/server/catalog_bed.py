@@ -101,6 +101,7 @@ def judged(bed: Bed, facts: Catalog) -> dict[str, Judgement]:
         "temporary": privileges.temporary_tables(facts.privileges, triggers),
         "language": privileges.language(facts.privileges),
         "ownership": privileges.ownership(facts.privileges, needs),
+        "own use": privileges.own_use(facts.privileges),
     }
 
 
