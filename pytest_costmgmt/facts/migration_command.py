@@ -16,8 +16,8 @@ from typing import IO
 import msgspec
 
 from pytest_costmgmt.errors import FactUnavailable
-from pytest_costmgmt.postgres.tied import tied
 from pytest_costmgmt.secret import redact
+from pytest_costmgmt.tied import tied
 
 _GRACE = 2.0
 "Seconds between asking a process group to end and ending it."

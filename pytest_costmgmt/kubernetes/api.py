@@ -54,6 +54,14 @@ class Api:
         """Create an object; return it as the API server has it."""
         return self._json("POST", path, (), body, what)
 
+    def replace(self, path: str, body: Mapping[str, Any], *, what: str = "") -> dict[str, Any]:
+        """Replace an object, if it is still the version that ``body`` names; return it."""
+        return self._json("PUT", path, (), body, what)
+
+    def patch(self, path: str, body: Mapping[str, Any], *, what: str = "") -> dict[str, Any]:
+        """Merge ``body`` into an object; return it. A resourceVersion in it must still be so."""
+        return self._json("PATCH", path, (), body, what)
+
     def delete(self, path: str, body: Mapping[str, Any] | None = None, *, what: str = "") -> None:
         """Delete an object; one that is gone already is none to complain of."""
         try:
@@ -121,7 +129,8 @@ class Api:
         headers = urllib3.HTTPHeaderDict(self.access.headers())
         headers["Accept"] = "application/json"
         if data is not None:
-            headers["Content-Type"] = "application/json"
+            merge = "merge-patch+" if method == "PATCH" else ""
+            headers["Content-Type"] = f"application/{merge}json"
         url = self.access.server + path + (f"?{urlencode(query)}" if query else "")
         try:
             answer = self._pool.request(

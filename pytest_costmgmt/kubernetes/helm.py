@@ -6,6 +6,7 @@ the evidence, or the release.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from pytest_costmgmt.kubernetes.access import Access
 from pytest_costmgmt.kubernetes.secret_objects import stripped
 from pytest_costmgmt.kubernetes.trouble import HelmFailed
 from pytest_costmgmt.secret import redact
+from pytest_costmgmt.tied import tied
 
 OLDEST = (3, 17)
 NEWEST_MAJOR = 4
@@ -209,6 +211,28 @@ class Helm:
         given = ["upgrade", "--install", release, str(chart), "--values", "-", *dry, *arguments]
         self._run(*given, stdin=_json(values), deadline=deadline)
 
+    def rehearse(
+        self,
+        release: str,
+        chart: Path,
+        *,
+        key: bytes,
+        values: Mapping[str, Any] | None = None,
+        arguments: Sequence[str] = (),
+        deadline: float = 120.0,
+    ) -> list[dict[str, Any]]:
+        """Return what :meth:`upgrade` would apply, without its hooks and a Secret's data.
+
+        The cluster is asked, so that whatever the chart refuses is refused.
+        """
+        given = ["upgrade", "--install", release, str(chart), "--values", "-"]
+        given += ["--dry-run=server", *arguments]
+        said = self._json(*given, stdin=_json(values), deadline=deadline)
+        manifest = said.get("manifest") if isinstance(said, dict) else None
+        if not isinstance(manifest, str):
+            raise HelmFailed("helm upgrade --dry-run said nothing of what it renders.", status=0)
+        return documents(manifest, key=key)
+
     def rollback(self, release: str, revision: int, *, deadline: float = 300.0) -> None:
         """Apply the stored manifest of an earlier revision; nothing is rendered."""
         self._run("rollback", release, str(revision), deadline=deadline)
@@ -221,8 +245,8 @@ class Helm:
         """Run the release's tests; return what they said."""
         return redact(self._run("test", release, "--logs", deadline=deadline))
 
-    def _json(self, *arguments: str) -> Any:
-        said = self._run(*arguments, "--output", "json")
+    def _json(self, *arguments: str, stdin: bytes = b"", deadline: float = 120.0) -> Any:
+        said = self._run(*arguments, "--output", "json", stdin=stdin, deadline=deadline)
         try:
             return msgspec.json.decode(said)
         except msgspec.DecodeError:
@@ -234,7 +258,7 @@ class Helm:
         __tracebackhide__ = True
         argv = [self.program.path, *arguments, *self._arguments]
         process = subprocess.Popen(  # noqa: S603 - an argument list
-            argv,
+            tied(argv),  # if we are killed, nobody goes on in our name
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -274,7 +298,8 @@ def _ended(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     """End it as Helm wants it, so that it notes the release's state; then for good."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         if process.poll() is None:
-            process.send_signal(number)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
         try:
             return process.communicate(timeout=_PATIENCE)
         except subprocess.TimeoutExpired:

@@ -7,12 +7,9 @@ its pod sleeps and is entered by exec. It is small, meets ``restricted``, and ge
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 import secrets
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,6 +17,7 @@ import msgspec
 from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.kubernetes.api import Api
 from pytest_costmgmt.kubernetes.objects import Reader, path_of
+from pytest_costmgmt.kubernetes.owner import abandoned, owner
 from pytest_costmgmt.kubernetes.rights import Right
 from pytest_costmgmt.kubernetes.shapes import ContainerState, Event, Pod
 from pytest_costmgmt.kubernetes.trouble import AccessDenied, NotThere, ProbeFailed
@@ -113,7 +111,7 @@ def job(spec: ProbeSpec, name: str) -> dict[str, Any]:
         "imagePullSecrets": [{"name": each} for each in spec.pull_secrets],
         "containers": [container],
     }
-    annotations = {**spec.annotations, OWNER: _owner()}
+    annotations = {**spec.annotations, OWNER: owner()}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -173,7 +171,7 @@ def sweep(api: Api, namespace: str) -> tuple[str, ...]:
     gone = []
     for each in found:
         meta = each.get("metadata") or {}
-        if _abandoned((meta.get("annotations") or {}).get(OWNER, "")):
+        if abandoned((meta.get("annotations") or {}).get(OWNER, "")):
             remove(api, namespace, str(meta["name"]))
             gone.append(str(meta["name"]))
     return tuple(gone)
@@ -232,35 +230,3 @@ def _events(reader: Reader, kind: str, name: str) -> tuple[Event, ...]:
         return reader.events(kind, name)
     except (AccessDenied, NotThere):
         return ()
-
-
-def _owner() -> str:
-    """Return who made it: this boot, this namespace of processes, this process and its start."""
-    return f"{_machine()} {os.getpid()} {_started(os.getpid())}"
-
-
-def _machine() -> str:
-    told = _read("/proc/sys/kernel/random/boot_id")
-    with contextlib.suppress(OSError):
-        told += f" {Path('/proc/self/ns/pid').stat().st_ino}"
-    return hashlib.sha256(told.encode()).hexdigest()[:16] if told.strip() else "unknown"
-
-
-def _started(pid: int) -> str:
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 and fields[0] not in {"Z", "X"} else ""  # noqa: PLR2004
-
-
-def _read(path: str) -> str:
-    with contextlib.suppress(OSError):
-        return Path(path).read_text(encoding="utf-8").strip()
-    return ""
-
-
-def _abandoned(owner: str) -> bool:
-    """Say whether the run that left this mark is known to have ended."""
-    machine, _, process = owner.partition(" ")
-    pid, _, started = process.partition(" ")
-    if machine != _machine() or machine == "unknown" or not pid.isdigit() or not started:
-        return False
-    return _started(int(pid)) != started

@@ -56,3 +56,18 @@ class HelmFailed(CostMgmtError, RuntimeError):
     def __init__(self, message: str, *, status: int | None, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+class LeaseHeld(CostMgmtError, RuntimeError):
+    """Another run is at work in the namespace."""
+
+    def __init__(self, namespace: str, name: str, holder: str) -> None:
+        super().__init__(
+            f"Another run is at work in namespace {namespace}: Lease {name} is held by {holder}.",
+            hint="Wait for its end. A run that was killed lets go when its Lease expires.",
+        )
+        self.holder = holder
+
+
+class LeaseLost(CostMgmtError, RuntimeError):
+    """The Lease that we held is no longer ours."""

@@ -20,8 +20,8 @@ from typing import IO, BinaryIO
 import msgspec
 
 from pytest_costmgmt.errors import UsageProblem
-from pytest_costmgmt.postgres.tied import tied
 from pytest_costmgmt.secret import redact
+from pytest_costmgmt.tied import tied
 
 TAIL_LINES = 200
 LONGEST_LINE = 64 * 1024
