@@ -79,6 +79,18 @@ class Unmatched(NamedTuple):
     found: str | None
 
 
+# PostgreSQL 15.20 notes a version on each column, which is the server's own; a pg_dump of an older
+# minor release, which does not know it, prints it as if somebody had set it.
+_ATTVER_ALONE = re.compile(
+    rb"^ALTER (?:FOREIGN )?TABLE [^\n]* ALTER COLUMN [^\n]* SET \(pg_attver=\d+\);\n*", re.MULTILINE
+)
+_ATTVER = re.compile(
+    rb"^(ALTER (?:FOREIGN )?TABLE [^\n]* ALTER COLUMN [^\n]* SET \([^\n]*?)"
+    rb"(?:, pg_attver=\d+(?=[,)])|(?<=\()pg_attver=\d+, )",
+    re.MULTILINE,
+)
+
+
 class Incomplete(BackupFailed):
     """A schema's text ends before its end: nothing may be concluded from it."""
 
@@ -288,6 +300,8 @@ def _entry(key: str, body: bytes, owner: bytes) -> Entry:
         body = body[: -len(last)].rstrip(b"\n")
     if key.startswith(("ACL ", "DEFAULT ACL ")):
         body = b"\n".join(sorted(_grants(body)))
+    if b"pg_attver=" in body:
+        body = _ATTVER.sub(rb"\1", _ATTVER_ALONE.sub(b"", body)).strip(b"\n")
     # Whose the object is says its own entry.
     whose = b"" if key.startswith(_ABOUT) else b"\n-- Owner: " + owner
     return Entry(key, body + whose)
