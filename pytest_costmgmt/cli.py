@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pytest_costmgmt import __version__
+from pytest_costmgmt.cli_options import RELEASING, backing_up, clustered, releasing, restoring
 from pytest_costmgmt.errors import ArchiveFault, CostMgmtError, UsageProblem
 from pytest_costmgmt.options import OPTIONS, Option
 
@@ -113,10 +115,7 @@ def check(
     """
     import pytest  # noqa: PLC0415 - only this command needs it
 
-    arguments = ["--costmgmt", "-p", "costmgmt", *_sealed()]
-    for name, value in given(values).items():
-        many = value if isinstance(value, tuple) else (value,)
-        arguments.extend(f"--costmgmt-{name}={each}" for each in many)
+    arguments = _arguments(given(values))
     if workers is not None:
         arguments.extend(["-p", "xdist", "-n", workers])
     if junitxml is not None:
@@ -125,6 +124,15 @@ def check(
         arguments.extend(["-p", "allure_pytest.plugin", f"--alluredir={alluredir}"])
     arguments.extend(["-v"] * verbose + ["-q"] * quiet)
     sys.exit(int(pytest.main(arguments)))
+
+
+def _arguments(options: dict[str, Any]) -> list[str]:
+    """Return pytest's arguments for a run that nothing from outside changes."""
+    arguments = ["--costmgmt", "-p", "costmgmt", *_sealed()]
+    for name, value in options.items():
+        many = value if isinstance(value, tuple) else (value,)
+        arguments.extend(f"--costmgmt-{name}={each}" for each in many)
+    return arguments
 
 
 def _sealed() -> list[str]:
@@ -138,128 +146,66 @@ def _sealed() -> list[str]:
 
 @main.command()
 @all_options
-@click.option("--dry-run", is_flag=True, help="print the SQL, change nothing")
+@releasing
+@click.option("--dry-run", is_flag=True, help="print what would be done, change nothing")
 def bootstrap(dry_run: bool, **values: Any) -> None:
-    """Make a server ready: databases, roles, extensions, then the application's migrations."""
-    from pytest_costmgmt.engine import bootstrap_command  # noqa: PLC0415
+    """Make a server ready: databases, roles, extensions, then the application's migrations.
+
+    With --namespace: deploy the chart's release there, or find it, wait for it, make it ready,
+    migrate and validate. What is done stays done: it may be run again at any time.
+    """  # fmt: skip
+    from pytest_costmgmt.engine import bootstrap_command, release_bootstrap  # noqa: PLC0415
     from pytest_costmgmt.settings import environment, resolve  # noqa: PLC0415
 
+    deploying = {name: values.pop(name) for name in RELEASING}
+
     def run() -> int:
-        settings = resolve(given(values), environment(), lambda _: None)
-        return bootstrap_command.run(settings, environment(), dry_run=dry_run, echo=click.echo)
+        environ = environment()
+        settings = resolve(given(values), environ, lambda _: None)
+        if settings.mode == "release":
+            asked = release_bootstrap.Asked(settings=settings, dry_run=dry_run, **deploying)
+            smoke = partial(_smoke, given(values))
+            return release_bootstrap.run(asked, environ, validate=smoke, echo=click.echo)
+        if any(deploying.values()):
+            raise UsageProblem("--release, --chart and --values deploy: give --namespace.")
+        return bootstrap_command.run(settings, environ, dry_run=dry_run, echo=click.echo)
 
     sys.exit(_told(run))
 
 
+def _smoke(options: dict[str, Any]) -> int:
+    """Judge a release by the smoke profile, with the same options."""
+    import pytest  # noqa: PLC0415
+
+    return int(pytest.main([*_arguments({**options, "profile": "smoke"}), "-q"]))
+
+
 @main.command()
-@click.argument("target", metavar="TARGET")
-@click.option(
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="the new folder for the backup",
-)
-@click.option(
-    "--password-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="a file, mode 0600, with the role's password",
-)
-@click.option(
-    "--bindir",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="where pg_dump and pg_restore are; default: those that fit the server best",
-)
-@click.option("--jobs", type=click.IntRange(1), metavar="N", help="default: the cores")
-@click.option(
-    "--compress",
-    type=click.Choice(["none", "gzip", "lz4", "zstd"]),
-    help="default: the best fast one that the programs have",
-)
-@click.option(
-    "--with-role-passwords",
-    is_flag=True,
-    help="keep the roles' password verifiers too (needs a superuser)",
-)
-@click.option(
-    "--restore-into",
-    metavar="VERSION",
-    help="the PostgreSQL that it is for, if it is newer than the server",
-)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    default=86400,
-    show_default=True,
-    help="deadline for all of it",
-)
-@click.option(
-    "--lock-timeout",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    default=60,
-    show_default=True,
-    help="how long a lock of others is waited for",
-)
-@click.option(
-    "--connect-timeout",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    default=10,
-    show_default=True,
-    help="deadline for the first connection",
-)
+@click.argument("target", metavar="[TARGET]", required=False)
+@backing_up
+@clustered
 def backup(**values: Any) -> None:
     """Back a database up in one snapshot, with a manifest of what must come back.
 
-    TARGET is a URI or conninfo without a password, or service=NAME. Exit status: 0 done, 4 a usage
-    error, 8 it could not be done, and nothing is left of it.
+    TARGET is a URI or conninfo without a password, or service=NAME; --namespace in its place backs
+    up the release there. Exit status: 0 done, 4 a usage error, 8 it could not be done, and nothing
+    is left of it.
     """  # fmt: skip
     from pytest_costmgmt.engine import backup_command as command  # noqa: PLC0415
+    from pytest_costmgmt.engine import release_way  # noqa: PLC0415
     from pytest_costmgmt.settings import environment  # noqa: PLC0415
 
-    wanted = command.Wanted(**values)
-    sys.exit(_proven(lambda: command.backup(wanted, environment(), echo=click.echo)))
+    def run() -> int:
+        wanted = command.Wanted(**release_way.placed(values))
+        return command.backup(wanted, environment(), echo=click.echo)
 
-
-def _restoring(function: Any) -> Any:
-    """Give a command the options of whatever restores."""
-    seconds = click.FloatRange(0, min_open=True)
-    options = (
-        click.option(
-            "--password-file", type=click.Path(path_type=Path), metavar="FILE",
-            help="a file, mode 0600, with the role's password",
-        ),
-        click.option(
-            "--bindir", type=click.Path(path_type=Path), metavar="DIR",
-            help="where pg_restore is; default: one that fits archive and server best",
-        ),
-        click.option("--jobs", type=click.IntRange(1), metavar="N", help="default: the cores"),
-        click.option(
-            "--accept-disk-risk", is_flag=True,
-            help="the server has the disk for another copy, which cannot be seen from here",
-        ),
-        click.option(
-            "--timeout", type=seconds, metavar="SECONDS", default=7 * 86400, show_default=True,
-            help="deadline for each step",
-        ),
-        click.option(
-            "--connect-timeout", type=seconds, metavar="SECONDS", default=10, show_default=True,
-            help="deadline for the first connection",
-        ),
-    )  # fmt: skip
-    for option in reversed(options):
-        function = option(function)
-    return function
+    sys.exit(_proven(run))
 
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.argument("target", metavar="[TARGET]", required=False)
-@_restoring
+@restoring
 def verify(folder: Path, target: str | None, bindir: Path | None, **values: Any) -> None:
     """Say whether a backup is whole, and the one that its manifest describes.
 
@@ -282,7 +228,7 @@ def verify(folder: Path, target: str | None, bindir: Path | None, **values: Any)
 
 @main.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.argument("target", metavar="TARGET")
+@click.argument("target", metavar="[TARGET]", required=False)
 @click.option("--database", required=True, metavar="NAME", help="what it is to be called")
 @click.option(
     "--replace",
@@ -302,19 +248,25 @@ def verify(folder: Path, target: str | None, bindir: Path | None, **values: Any)
     metavar="FILE",
     help="what an administrator must run; default: fix.sql, never over another file",
 )
-@_restoring
+@restoring
+@clustered
 def restore(**values: Any) -> None:
     """Restore a backup into a database that is created for it, and prove it.
 
-    TARGET is a URI or conninfo without a password, or service=NAME. Exit status: 0 done and proven,
-    1 the archive or what was restored is not as it must be, 4 a usage error, 8 it could not be
-    done. Unless it is 0, or 1 with what an administrator must run, nothing was changed.
+    TARGET is a URI or conninfo without a password, or service=NAME; --namespace in its place
+    restores into the release there. Exit status: 0 done and proven, 1 the archive or what was
+    restored is not as it must be, 4 a usage error, 8 it could not be done. Unless it is 0, or 1
+    with what an administrator must run, nothing was changed.
     """  # fmt: skip
+    from pytest_costmgmt.engine import release_way  # noqa: PLC0415
     from pytest_costmgmt.engine import restore_command as command  # noqa: PLC0415
     from pytest_costmgmt.settings import environment  # noqa: PLC0415
 
-    wanted = command.Wanted(**values)
-    sys.exit(_proven(lambda: command.run(wanted, environment(), echo=click.echo)))
+    def run() -> int:
+        wanted = command.Wanted(**release_way.placed(values))
+        return command.run(wanted, environment(), echo=click.echo)
+
+    sys.exit(_proven(run))
 
 
 @main.group()

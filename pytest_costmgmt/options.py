@@ -6,11 +6,9 @@ class, because making a NamedTuple compiles code at each start.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Literal
+from typing import Literal
 
-    Kind = Literal["text", "int", "seconds", "path", "command", "list"]
+Kind = Literal["text", "int", "seconds", "path", "command", "list"]
 
 
 class Option:

@@ -13,10 +13,12 @@ from pytest_costmgmt.backup import archive, dump
 from pytest_costmgmt.backup import manifest as manifests
 from pytest_costmgmt.backup.model import MANIFEST, Manifest
 from pytest_costmgmt.engine.backup_shown import plain, shown, size
-from pytest_costmgmt.engine.backup_way import Way, interruptible, login, version_number
+from pytest_costmgmt.engine.backup_way import Way, interruptible, version_number
+from pytest_costmgmt.engine.release_way import reached
 from pytest_costmgmt.errors import ProvisionFailed
 from pytest_costmgmt.postgres import clients as programs
 from pytest_costmgmt.postgres.clients import Clients, Compression
+from pytest_costmgmt.servers.cluster import Place
 from pytest_costmgmt.servers.embedded_folders import cache_folder
 
 Echo = Callable[[str], None]
@@ -30,6 +32,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     target: str
     out: Path
+    place: Place | None = None
     password_file: Path | None = None
     bindir: Path | None = None
     jobs: int | None = None
@@ -43,9 +46,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 def backup(wanted: Wanted, environ: Mapping[str, str], *, echo: Echo) -> int:
     """Back a database up; say what the backup holds, and what it will not bring back."""
-    target = login(wanted.target, wanted.password_file)
     dump.must_be_free(wanted.out)
-    with interruptible():
+    with interruptible(), reached(wanted.target, wanted.password_file, wanted.place) as target:
         way = Way(target, bindir=wanted.bindir, environ=environ, deadline=wanted.connect_timeout)
         into = version_number(wanted.restore_into, server=way.number)
         clients = way.clients(way.number, into)

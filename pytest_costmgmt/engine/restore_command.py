@@ -18,11 +18,13 @@ from pytest_costmgmt.backup.restore import DAYS, Restored, restore
 from pytest_costmgmt.backup.roundtrip import roundtrip, scratch_name
 from pytest_costmgmt.backup.scratch import maintenance
 from pytest_costmgmt.engine.backup_shown import shown
-from pytest_costmgmt.engine.backup_way import Way, interruptible, login
+from pytest_costmgmt.engine.backup_way import Way, interruptible
+from pytest_costmgmt.engine.release_way import reached
 from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.postgres.clients import Clients, version_number
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.sqltext import ident
+from pytest_costmgmt.servers.cluster import Place
 
 Echo = Callable[[str], None]
 
@@ -36,6 +38,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: Path
     target: str
+    place: Place | None = None
     database: str = ""
     replace: bool = False
     disconnect: bool = False
@@ -53,9 +56,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 def run(wanted: Wanted, environ: Mapping[str, str], *, echo: Echo) -> int:
     """Restore a backup under a name; say what was proven, and what is left to do."""
     run_id = secrets.token_hex(4)
-    with interruptible():
+    with interruptible(), reached(wanted.target, wanted.password_file, wanted.place) as login:
         manifest = manifests.read(wanted.folder)
-        target = _reached(wanted, avoid=wanted.database)
+        target = maintenance(login, avoid=wanted.database, deadline=wanted.connect_timeout)
         clients = _clients(wanted, manifest, target, environ)
         echo(f"restore of {_whence(manifest)} as database {wanted.database} on {target.label}")
         with shown(sys.stderr) as told:
@@ -86,9 +89,10 @@ def run(wanted: Wanted, environ: Mapping[str, str], *, echo: Echo) -> int:
 def verify(wanted: Wanted, environ: Mapping[str, str], *, echo: Echo) -> int:
     """Restore into a scratch database, prove it, remove it; say what came of it."""
     run_id = secrets.token_hex(4)
-    with interruptible():
+    with interruptible(), reached(wanted.target, wanted.password_file, wanted.place) as login:
         manifest = manifests.read(wanted.folder)
-        target = _reached(wanted, avoid=scratch_name(run_id))
+        avoid = scratch_name(run_id)
+        target = maintenance(login, avoid=avoid, deadline=wanted.connect_timeout)
         clients = _clients(wanted, manifest, target, environ)
         echo(f"{_whence(manifest)}, restored into {scratch_name(run_id)} on {target.label}")
         with shown(sys.stderr) as told:
@@ -110,11 +114,6 @@ def verify(wanted: Wanted, environ: Mapping[str, str], *, echo: Echo) -> int:
     for each in done.pending[:TOLD]:
         echo(f"  {each.line}")
     return NOT_KNOWN
-
-
-def _reached(wanted: Wanted, *, avoid: str) -> Login:
-    target = login(wanted.target, wanted.password_file)
-    return maintenance(target, avoid=avoid, deadline=wanted.connect_timeout)
 
 
 def _clients(

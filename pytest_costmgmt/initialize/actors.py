@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pytest_costmgmt.errors import ConnectFailed, UsageProblem
 from pytest_costmgmt.initialize.step import By
+from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.statements import rows
@@ -54,7 +55,8 @@ class Actors(contextlib.ExitStack):
         return MAINTENANCE
 
     def _ask(self, query: str, **values: object) -> Any:
-        with self.connection(self.first.on(self.maintenance)).cursor() as cursor:
+        connection = self.connection(self.first.on(self.maintenance))
+        with asking(self.first.label), connection.cursor() as cursor:
             found = rows(cursor, query, **values)
         return found[0][0] if found else None
 

@@ -171,7 +171,7 @@ class _Work(NamedTuple):
 
 def _run(work: _Work, progress: Progress) -> Migrated:
     command.check(work.manage)
-    started, follower = time.monotonic(), _Follower(progress)
+    started, follower = time.monotonic(), Follower(progress)
     before = _size(work.server_log)
     try:
         # Two migrations of one database at once break each other.
@@ -195,7 +195,7 @@ def _run(work: _Work, progress: Progress) -> Migrated:
     )
 
 
-class _Follower:
+class Follower:
     """Reads the migrations' names out of the output; a line may come in pieces."""
 
     def __init__(self, progress: Progress) -> None:
@@ -222,7 +222,7 @@ class _Follower:
 
 
 def _failed(
-    what: str, ended: command.Ended, follower: _Follower, statement: str, work: _Work
+    what: str, ended: command.Ended, follower: Follower, statement: str, work: _Work
 ) -> MigrationFailed:
     """Return the failure as a person needs it: where, what, by which statement, usually why."""
     done = len(follower.applied)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -37,6 +37,7 @@ def initialize(
     deadline: float = 10.0,
     dry_run: bool = False,
     told: Told = unheard,
+    proven_at: Mapping[str, str] | None = None,
 ) -> Initialized:
     """Make the server what ``requirements`` asks for, and return each step that was taken.
 
@@ -45,6 +46,8 @@ def initialize(
     generated one. An existing role's password is replaced only if its login is refused and the
     server is ``ours``. ``deadline`` is each connection's, in seconds; ``told`` hears each step.
     ``dry_run`` reads: it changes nothing, takes no lock, and its steps are *planned*.
+    ``proven_at`` is another way to the same server, which the logins must open: where the
+    administrator comes in without a password, any other would seem to do.
 
     Raises ConnectFailed if the server cannot be reached, StepFailed if a step breaks, UsageProblem.
     """
@@ -54,7 +57,7 @@ def initialize(
     _acceptable(requirements, application_password, hive_password)
     with Actors(administrator, application, deadline=deadline) as actors:
         return _Initialization(
-            requirements, actors, ours=ours, dry_run=dry_run, told=told
+            requirements, actors, ours=ours, dry_run=dry_run, told=told, proven_at=proven_at
         ).everything(application_password, hive_password, offer=application is not None)
 
 
@@ -103,9 +106,11 @@ class _Initialization:
         ours: bool,
         dry_run: bool,
         told: Told,
+        proven_at: Mapping[str, str] | None,
     ) -> None:
         self.needs, self.actors = requirements, actors
         self.ours, self.dry_run, self.told = ours, dry_run, told
+        self.proven_at = proven_at
         self.steps: list[Step] = []
 
     def everything(
@@ -142,6 +147,8 @@ class _Initialization:
         if made.action == "created":
             password = spare
         login = self.actors.login(role, database, password)
+        if self.proven_at is not None:
+            login = msgspec.structs.replace(login, where=dict(self.proven_at))
         wanted = databases.Wanted(database, role, self.needs.server.encoding)
         self.take(databases.database(wanted, maintenance=maintenance))
         offered = not self.dry_run and (offer or password is not None)

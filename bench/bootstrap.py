@@ -1,0 +1,169 @@
+"""Measure what is done over a release against what it stands beside, on a cluster.
+
+    python bench/bootstrap.py [--runs 3] [bootstrap] [backup]
+
+``bootstrap``: from an empty namespace to validated, without migrations' own time, against
+``helm install --wait`` of the same chart and values. ``backup``: through the release, against the
+same database of the same server over its Unix socket. The cluster is KUBECONFIG's, else a test bed
+made for it; the socket is reached on a test bed's node alone. Prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.chart.rendering import CHART
+from tests.cluster.bootstraps import RELEASE, Bootstrap
+from tests.cluster.testbed import bed as testbed
+from tests.cluster.testbed.bed import Bed
+
+BOOTSTRAP_MORE = 8.0
+BACKUP_TIMES = 1.5
+FILL = """
+CREATE TABLE bulk AS
+SELECT g AS id, (SELECT string_agg(md5((g * 1000 + i)::text), '') FROM generate_series(1, 32) AS i)
+  FROM generate_series(1, 200000) AS g
+"""
+
+
+class Row(NamedTuple):
+    """What was measured against what, and the limit for the first."""
+
+    what: str
+    seconds: float
+    against: str
+    other: float
+    limit: float
+
+    @property
+    def line(self) -> str:
+        """A line of the table."""
+        kept = "kept" if self.seconds <= self.limit else "**NOT kept**"
+        return (
+            f"| {self.what} | {self.seconds:.1f} s | {self.against} | {self.other:.1f} s |"
+            f" {self.limit:.1f} s | {kept} |"
+        )
+
+
+@contextlib.contextmanager
+def namespace(bed: Bed) -> Iterator[Bootstrap]:
+    """Yield an empty namespace."""
+    with bed.namespace("bench") as name, tempfile.TemporaryDirectory() as folder:
+        yield Bootstrap(bed, name, bed.kubeconfig, Path(folder))
+
+
+def timed_bootstrap(bed: Bed) -> float:
+    """Return how long a bootstrap took, less the time that its migration Job took."""
+    with namespace(bed) as place:
+        began = time.perf_counter()
+        ended = place.run()
+        seconds = time.perf_counter() - began
+        job = bed.list("job", place.namespace)[0]
+        times = [job["status"][name] for name in ("startTime", "completionTime")]
+        migrated = re.search(r"migrated in (\d+) s", ended.out)
+        print(f"  bootstrap {seconds:.1f} s, of which the Job {times}, {migrated and migrated[0]}")
+        return seconds - _between(*times)
+
+
+def _between(first: str, second: str) -> float:
+    form = "%Y-%m-%dT%H:%M:%SZ"
+    return time.mktime(time.strptime(second, form)) - time.mktime(time.strptime(first, form))
+
+
+def timed_helm(bed: Bed) -> float:
+    """Return how long Helm took for the same release."""
+    with namespace(bed) as place:
+        place.argv(values={})
+        options = ("--values", str(place.folder / "values.yaml"), "--wait", "--timeout=5m")
+        began = time.perf_counter()
+        bed.helm("install", RELEASE, str(CHART), "-n", place.namespace, *options)
+        return time.perf_counter() - began
+
+
+def bootstrap(bed: Bed, runs: int) -> list[Row]:
+    """Measure a bootstrap; each kind in turn."""
+    pairs = [(timed_bootstrap(bed), timed_helm(bed)) for _ in range(runs)]
+    ours, theirs = (statistics.median(each) for each in zip(*pairs, strict=True))
+    what = "bootstrap, empty namespace to validated, without the Job"
+    return [Row(what, ours, "helm install --wait", theirs, theirs + BOOTSTRAP_MORE)]
+
+
+def backup(bed: Bed, runs: int) -> list[Row]:
+    """Measure a backup through the release, and over the server's own socket."""
+    if bed.node is None:
+        raise SystemExit("backup: the server's socket is reached on a test bed's node alone")
+    with namespace(bed) as place:
+        place.deployed()
+        bed.psql(place.namespace, FILL)
+        bed.psql(place.namespace, "CHECKPOINT")
+        socket = f"host={_socket(bed, place.namespace)} dbname=koku user=postgres"
+        release = ("--namespace", place.namespace, "--kubeconfig", str(bed.kubeconfig))
+        pairs = [(timed_backup(place, *release), timed_backup(place, socket)) for _ in range(runs)]
+    ours, theirs = (statistics.median(each) for each in zip(*pairs, strict=True))
+    limit = theirs * BACKUP_TIMES
+    return [Row("backup of 200 MB through the release", ours, "Unix socket", theirs, limit)]
+
+
+def _socket(bed: Bed, space: str) -> Path:
+    """Return the folder of the pod's socket, through the root of one of its processes."""
+    uid = bed.get("pod", "postgres-0", space)["metadata"]["uid"]
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            told = (entry / "cgroup").read_text()
+            folder = entry / "root/var/run/postgresql"
+            if uid in told and (folder / ".s.PGSQL.5432").exists():
+                return folder
+    raise SystemExit("backup: no process of the pod was found")
+
+
+def timed_backup(place: Bootstrap, *target: str) -> float:
+    """Return how long the whole command took."""
+    out = place.folder / "backup"
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "pytest_costmgmt.cli", "backup", *target, "--out", str(out)],
+        env=place.environment(), cwd=place.folder, capture_output=True, check=True,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    shutil.rmtree(out)
+    return seconds
+
+
+MEASURES = {"bootstrap": bootstrap, "backup": backup}
+
+
+def main() -> int:
+    """Measure what is asked for; the status is 1 if a limit is not kept."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("measures", nargs="*", choices=[*MEASURES, []], help="default: all")
+    parser.add_argument("--runs", type=int, default=3)
+    given = parser.parse_args()
+    rows: list[Row] = []
+    with contextlib.ExitStack() as stack:
+        found = testbed.given(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        bed = found or stack.enter_context(testbed.made())
+        for name in given.measures or MEASURES:
+            rows += MEASURES[name](bed, given.runs)
+    print(f"\n{os.cpu_count()} processors, {given.runs} runs, medians\n")
+    print("| what | measured | against | measured | at most | |\n|---|---|---|---|---|---|")
+    for row in rows:
+        print(row.line)
+    return int(any(row.seconds > row.limit for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""What a bootstrap takes of a namespace: rbac/bootstrap.yaml of the chart publishes the same."""
+
+from __future__ import annotations
+
+from pytest_costmgmt.errors import UsageProblem
+from pytest_costmgmt.initialize.deploy_site import Wanted
+from pytest_costmgmt.kubernetes.api import Api
+from pytest_costmgmt.kubernetes.lease import RIGHTS as LEASE_RIGHTS
+from pytest_costmgmt.kubernetes.objects import Reader
+from pytest_costmgmt.kubernetes.rights import Right, demand
+
+_ALL = ("get", "list", "watch", "create", "update", "patch", "delete")
+_HELM = (
+    ("secrets", ""),
+    ("services", ""),
+    ("configmaps", ""),
+    ("pods", ""),
+    ("statefulsets", "apps"),
+    ("cronjobs", "batch"),
+    ("networkpolicies", "networking.k8s.io"),
+    ("poddisruptionbudgets", "policy"),
+)
+
+RIGHTS = (
+    *(Right(verb, resource, group) for resource, group in _HELM for verb in _ALL),
+    *LEASE_RIGHTS,
+    # What hinders the pod, and the migration.
+    Right("list", "events"),
+    Right("get", "pods/log"),
+    Right("get", "persistentvolumeclaims"),
+    Right("list", "persistentvolumeclaims"),
+    # The ways to the database. A WebSocket begins as a GET, which older API servers ask for.
+    *(Right(verb, f"pods/{way}") for way in ("portforward", "exec") for verb in ("create", "get")),
+    # Migrations and probes.
+    *(Right(verb, "jobs", "batch") for verb in ("get", "list", "create", "delete")),
+    Right("list", "endpointslices", "discovery.k8s.io"),
+)
+
+PURPOSE = "costmgmt bootstrap"
+
+
+def demand_all(api: Api, wanted: Wanted) -> None:
+    """Raise AccessDenied that names everything that is missing; nothing was done by then."""
+    if wanted.create_namespace:
+        demand(api, "", [Right("create", "namespaces")], purpose=f"{PURPOSE} --create-namespace")
+    demand(api, wanted.namespace, RIGHTS, purpose=PURPOSE)
+
+
+def namespace(reader: Reader, *, create: bool) -> bool:
+    """Say whether the namespace exists. Raises UsageProblem if it does not and may not be made."""
+    seen = reader.namespace_seen()
+    if seen.phase == "Terminating":
+        raise UsageProblem(
+            f"Namespace {seen.name} is being deleted: nothing can be made in it.",
+            hint="Wait until it is gone, or choose another.",
+        )
+    if seen.exists is False and not create:
+        raise UsageProblem(
+            f"Namespace {seen.name} does not exist in {reader.api.label}.",
+            hint="Check name and context; --create-namespace creates it.",
+        )
+    return seen.exists is not False
