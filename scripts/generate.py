@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from pytest_costmgmt.backup import manifest
+from pytest_costmgmt.backup.model import Manifest
 from pytest_costmgmt.engine import catalogue
 from pytest_costmgmt.engine.check import Check
 from pytest_costmgmt.engine.report.model import ConformanceReport
@@ -18,10 +21,21 @@ DOCS = Path(__file__).resolve().parents[1] / "docs" / "checks"
 REPORT_SCHEMA = PACKAGE / "engine" / "report" / "report.schema.json"
 
 
-def report_schema() -> bytes:
-    """Return the JSON Schema of report.json."""
-    schema = msgspec.json.schema(ConformanceReport)
-    return json.dumps(schema, indent=2).encode() + b"\n"
+def schema(of: type) -> bytes:
+    """Return the JSON Schema of a type, alike whatever msgspec and Python make of docstrings."""
+    return json.dumps(_cleaned(msgspec.json.schema(of)), indent=2).encode() + b"\n"
+
+
+def _cleaned(part: Any) -> Any:
+    # msgspec before 0.23 on Python before 3.13 leaves the indentation in.
+    if isinstance(part, dict):
+        return {
+            key: inspect.cleandoc(value)
+            if key == "description" and isinstance(value, str)
+            else _cleaned(value)
+            for key, value in part.items()
+        }
+    return [_cleaned(each) for each in part] if isinstance(part, list) else part
 
 
 def page(check: Check) -> str:
@@ -72,8 +86,8 @@ def generated() -> dict[Path, bytes]:
     pages = {DOCS / f"{check.id}.md": page(check).encode() for check in checks}
     return {
         catalogue.CATALOGUE: content,
-        REPORT_SCHEMA: report_schema(),
-        manifest.SCHEMA: manifest.schema(),
+        REPORT_SCHEMA: schema(ConformanceReport),
+        manifest.SCHEMA: schema(Manifest),
         DOCS / "README.md": index(checks).encode(),
         **pages,
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
@@ -19,11 +18,6 @@ DIGEST = f"{MANIFEST}.sha256"
 SCHEMA = PACKAGE / "backup" / "manifest.schema.json"
 NOT_WHOLE = "not a backup, or one that was interrupted"
 OTHER = "Take another backup: this one proves nothing."
-
-
-def schema() -> bytes:
-    """Return the JSON Schema of the manifest."""
-    return json.dumps(msgspec.json.schema(Manifest), indent=2).encode() + b"\n"
 
 
 def write(folder: Path, manifest: Manifest) -> None:
