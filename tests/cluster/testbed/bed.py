@@ -188,11 +188,16 @@ class Bed:
             self.remove(own)
 
     def remove(self, namespace: str) -> None:
-        """Delete a namespace of a test, at once, and make its volumes as good as new."""
-        now = ["--grace-period=0", "--force", "--ignore-not-found"]
-        self.tell("delete", "statefulsets,jobs,cronjobs", "--all", "-n", namespace, "--wait=false")
-        self.tell("delete", "pods", "--all", "-n", namespace, *now, "--wait=true", "--timeout=60s")
-        self.tell("delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s")
+        """Delete a namespace of a test, and make its volumes as good as new.
+
+        Its last objects are the cluster's to remove, in its own time.
+        """
+        here = ["-n", namespace, "--ignore-not-found"]
+        now = ["--grace-period=0", "--force", "--wait=true", "--timeout=60s"]
+        self.tell("delete", "statefulsets,jobs,cronjobs", "--all", *here, "--wait=false")
+        self.tell("delete", "pods", "--all", *here, *now)
+        self.tell("delete", "pvc", "--all", *here, "--wait=true", "--timeout=60s")
+        self.tell("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
         if self.node is not None:
             self._renew_volumes(namespace)
 
