@@ -51,6 +51,7 @@ class Attached:
         self.errors: dict[str, str] = {}
         self.asks, self.unasked = False, ""
         self._asking: threading.Thread | None = None
+        self._looking: threading.Thread | None = None
         self._expected: Expected | None = None
         self.place.check(environment())
         publish([self.place.namespace])
@@ -63,8 +64,8 @@ class Attached:
             # A kubeconfig that cannot be used: the environment's fault, told in the report.
             raise NoRelease(error.message, hint=error.hint) from None
         self.facts = ReleaseFacts(objects=self.attachment.objects)
-        self._begin_to_ask(self.attachment)
-        self._look_around(self.attachment)
+        if self.attachment.server is None:
+            self._look_around(self.attachment)
         server = self.attachment.require()
         app = server.application
         self.requirements = self.requirements.named(role=app.role, database=app.database)
@@ -74,7 +75,7 @@ class Attached:
         settings, wishes = self.settings, wishes_of(self.settings)
         common: dict[str, Any] = {
             "effect": settings.allow, "wishes": wishes, "run": self.run_id, "key": self.key,
-            "hive": self._hive(), "say": self.say,
+            "hive": self._hive(), "found": self._begin_to_ask, "say": self.say,
         }  # fmt: skip
         if settings.host is None:
             return attach(self.place, self.requirements, **common)
@@ -113,10 +114,22 @@ class Attached:
                 self.say(f"the application was not asked for its migrations: {self.unasked}")
         return self._expected
 
-    def look(self, server: Server) -> None:
-        """Read what else shows whether the release is right; what cannot be read is told."""
+    def begin_to_look(self, server: Server) -> None:
+        """Read what else shows whether the release is right, while the catalogs are read."""
+        # A daemon: an interrupt must not wait for a pod.
+        args = (server,)
+        self._looking = threading.Thread(target=self._look, args=args, daemon=True, name="looks")
+        self._looking.start()
+
+    def look(self) -> None:
+        """Wait until all of that was read."""
+        if self._looking is not None:
+            self._looking.join()
+
+    def _look(self, server: Server) -> None:
         attached = self.attachment
         assert attached is not None  # noqa: S101 - it has a server
+        self._look_around(attached)
         self.facts = msgspec.structs.replace(
             self.facts,
             inside=self._read("inside", lambda: self._inside(server))
@@ -141,7 +154,9 @@ class Attached:
             return what()
         except CostMgmtError as error:
             self.errors[family] = str(error)
-            return None
+        except Exception as error:  # noqa: BLE001 - a thread's last word must be heard
+            self.errors[family] = f"{type(error).__name__} while it was read"
+        return None
 
     def _inside(self, server: Server) -> seen.Inside:
         assert server.administrator is not None  # noqa: S101 - a release's is there

@@ -84,6 +84,8 @@ class Preparation:
         )
         context = self._context(server)
         publish(public_names(server, self.requirements))
+        if self.attached is not None:
+            self.attached.begin_to_look(server)
         from pytest_costmgmt.engine import gather  # noqa: PLC0415 - the driver, after usage errors
 
         with self._timed(f"facts read from {server.label}"):
@@ -96,8 +98,8 @@ class Preparation:
                 told=self._told,
             ).everything()
         if self.attached is not None:
-            with self._timed(f"facts read in namespace {self.settings.namespace}"):
-                self.attached.look(server)
+            with self._timed(f"facts awaited from namespace {self.settings.namespace}"):
+                self.attached.look()
             shared = msgspec.structs.replace(shared, release=self._release())
         return msgspec.structs.replace(shared, facts=facts, server=server, context=context)
 

@@ -153,9 +153,12 @@ def attach(
     key: bytes = b"",
     hive: Secret | None = None,
     network: bool = True,
+    found: Callable[[Attachment], None] = lambda _: None,
     say: Say = lambda _: None,
 ) -> Attachment:
     """Attach to the release in ``place``; ``effect`` probe may make a pod there.
+
+    ``found`` hears of the release as soon as its objects are read, before a probe starts.
 
     ``network=False`` opens the administrator's door alone. ``hive`` is the password of role hive,
     where no Secret that the release names holds it. Raises CostMgmtError where nothing can be told
@@ -170,6 +173,7 @@ def attach(
     )
     try:
         _find(attached)
+        found(attached)
         attaching = Attaching(attached, requirements, effect, say)
         try:
             attached.server = attaching.reach(hive, network=network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 
 from pytest_costmgmt.errors import CostMgmtError, UsageProblem
 from pytest_costmgmt.facts import release as facts
@@ -36,6 +37,7 @@ def attach_outside(
     run: str,
     key: bytes,
     hive: Secret | None = None,
+    found: Callable[[Attachment], None] = lambda _: None,
     say: Say = lambda _: None,
 ) -> Attachment:
     """Attach to the server ``host`` (HOST or HOST:PORT) by a probe in the namespace.
@@ -58,6 +60,7 @@ def attach_outside(
         attached.objects = facts.read_around(
             attached.reader, key=attached.key, secret=secret, external=f"{name}:{port}"
         )
+        found(attached)
         attaching = _Outside(attached, requirements, effect, say)
         attached.server = attaching.server(name, port, hive)
     except BaseException:
