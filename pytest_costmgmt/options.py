@@ -84,6 +84,19 @@ OPTIONS: tuple[Option, ...] = (
         "the Secret (database, username, password) of the server that --costmgmt-host names",
         metavar="NAME",
     ),
+    Option(
+        "upgrade-chart",
+        "the chart that an upgrade of the release is tried with (profile release-gate); default:"
+        " the one of this version",
+        kind="path",
+        metavar="DIR",
+    ),
+    Option(
+        "upgrade-tag",
+        "a tag of the same major version that the database's image is upgraded to, and back"
+        " (profile release-gate)",
+        metavar="TAG",
+    ),
     Option("as", "the user to act as in the cluster, as kubectl --as", metavar="USER"),
     Option("as-group", "a group to act as (repeatable)", kind="list", metavar="GROUP"),
     Option(

@@ -42,6 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     context: str | None
     host: str | None
     secret: str | None
+    upgrade_chart: Path | None
+    upgrade_tag: str | None
     as_user: str | None
     as_group: tuple[str, ...]
     probe_image: str | None
@@ -193,7 +195,8 @@ def _settled(
     plain = {
         BY_NAME[name].attribute: values[name]
         for name in (
-            "service", "namespace", "kubeconfig", "context", "host", "secret", "as", "probe-image",
+            "service", "namespace", "kubeconfig", "context", "host", "secret",
+            "upgrade-chart", "upgrade-tag", "as", "probe-image",
             "password-file", "admin-password-file", "hive-password-file", "migrations",
             "postgres", "bindir", "cache", "report", "failed-logins",
         )
@@ -277,7 +280,8 @@ _ONLY_FOR = {
     **dict.fromkeys(("password-file", "admin-dsn", "admin-password-file"), "external"),
     **dict.fromkeys(("bindir", "postgres"), "embedded"),
     **dict.fromkeys(
-        ("kubeconfig", "context", "host", "secret", "as", "as-group", "probe-image", "probe-label",
+        ("kubeconfig", "context", "host", "secret", "upgrade-chart", "upgrade-tag",
+         "as", "as-group", "probe-image", "probe-label",
          "probe-annotation", "probe-node-selector"),
         "release",
     ),

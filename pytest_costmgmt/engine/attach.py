@@ -22,11 +22,13 @@ from pytest_costmgmt.postgres.attempt import attempt
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.dsn import read_password_file
 from pytest_costmgmt.requirements.model import Requirements
+from pytest_costmgmt.resources import resource
 from pytest_costmgmt.secret import Secret, publish
 from pytest_costmgmt.servers import Server
 from pytest_costmgmt.servers.cluster import place_of, wishes_of
 from pytest_costmgmt.servers.release import SUPERUSER, Attachment, NoRelease, attach
 from pytest_costmgmt.servers.release_outside import attach_outside
+from pytest_costmgmt.servers.release_upgrade import Upgrade
 from pytest_costmgmt.settings import Settings, environment
 
 Say = Callable[[str], None]
@@ -215,6 +217,20 @@ class Attached:
     def place_encoded(self) -> str:
         """Return the place as text, for the processes that act there."""
         return msgspec.json.encode(self.place).decode()
+
+    def upgrade_encoded(self) -> str:
+        """Return what the release's upgrade is to be, for the process that does it."""
+        if not self.settings.allows("disruptive"):
+            return ""
+        chart = self.settings.upgrade_chart or resource("charts/cost-management-infrastructure")
+        wanted = Upgrade(
+            place=self.place,
+            chart=str(chart.absolute()),
+            run_id=self.run_id,
+            key=self.key.hex(),
+            tag=self.settings.upgrade_tag or "",
+        )
+        return msgspec.json.encode(wanted).decode()
 
     def encoded(self) -> str:
         """Return the facts as text, for the processes that judge."""

@@ -138,6 +138,7 @@ class Preparation:
             cache=cache,
             accept_disk_risk=settings.accept_disk_risk,
             place="" if self.attached is None else self.attached.place_encoded(),
+            upgrade="" if self.attached is None else self.attached.upgrade_encoded(),
         )
 
     def _cache(self) -> Path | str:

@@ -28,6 +28,8 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     accept_disk_risk: bool = False
     place: str = ""
     "The release's place (servers.cluster), encoded; it holds no credentials."
+    upgrade: str = ""
+    "What its upgrade is to be (servers.release_upgrade), encoded."
 
 
 class Shared(msgspec.Struct, frozen=True, kw_only=True):

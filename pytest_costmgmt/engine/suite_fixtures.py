@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from pytest_costmgmt.facts.release_seen import ReleaseFacts
     from pytest_costmgmt.initialize.again import Reinitialize
     from pytest_costmgmt.servers.release_restart import Restart
+    from pytest_costmgmt.servers.release_upgrade import Upgrading
 
 Fact = TypeVar("Fact")
 
 _AGAIN: pytest.StashKey[Reinitialize] = pytest.StashKey()
 _RELEASE: pytest.StashKey[ReleaseFacts] = pytest.StashKey()
 _RESTART: pytest.StashKey[Restart] = pytest.StashKey()
+_UPGRADES: pytest.StashKey[Upgrading] = pytest.StashKey()
 _REHEARSAL: pytest.StashKey[Rehearse] = pytest.StashKey()
 
 
@@ -114,6 +116,18 @@ def costmgmt_restart(config: pytest.Config) -> Restart:
     return made
 
 
+def costmgmt_upgrades(config: pytest.Config) -> Upgrading:
+    """The release's upgrades, acted out when first asked: one for the run."""
+    if (made := config.stash.get(_UPGRADES, None)) is not None:
+        return made
+    from pytest_costmgmt.servers.release_upgrade import upgrading  # noqa: PLC0415 - release-gate
+
+    data = shared.of(config)
+    server = _known(config, "the server", data.server)
+    made = config.stash[_UPGRADES] = upgrading(data.means.upgrade, server)
+    return made
+
+
 def costmgmt_initialization(config: pytest.Config) -> Reinitialize:
     """Initialization, to be run again: one for the run, which remembers what it saw."""
     if (made := config.stash.get(_AGAIN, None)) is not None:
@@ -169,6 +183,7 @@ FACTS: Mapping[str, Callable[[pytest.Config], Any]] = {
         costmgmt_hazards,
         costmgmt_release,
         costmgmt_restart,
+        costmgmt_upgrades,
         costmgmt_initialization,
         costmgmt_rehearsal,
     )

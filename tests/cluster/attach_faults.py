@@ -35,4 +35,7 @@ FAULTS = (
     _fault("volume-mounted-elsewhere", "CM-PER-001"),
     _fault("claim-goes", "CM-PER-002"),
     _fault("data-wiped-at-start", "CM-PER-003"),
+    _fault("password-made-anew", "CM-UPG-001"),
+    _fault("chart-that-wipes", "CM-UPG-001", "CM-UPG-002", "CM-UPG-003", "CM-UPG-004"),
+    _fault("growth-not-refused", "CM-UPG-005"),
 )  # fmt: skip

@@ -139,7 +139,13 @@ PLANTS: dict[str, Plant] = {
     "secret-without-a-key": patch("secret", SECRET, {"data": {"username": None}}),
     "claim-goes": claim_goes,
 }
-ELSEWHERE = {"volume-mounted-elsewhere", "data-wiped-at-start"}
+ELSEWHERE = {
+    "volume-mounted-elsewhere",
+    "data-wiped-at-start",
+    "password-made-anew",
+    "chart-that-wipes",
+    "growth-not-refused",
+}
 # A Secret that is written is younger than the pod, whatever was written into it.
 YOUNGER = {name: {"CM-SEC-006"} for name in PLANTS if name.startswith("secret-")}
 ALSO: dict[str, set[str]] = {

@@ -1,0 +1,198 @@
+"""Upgrade the release on purpose, in the ways in which it is done, and look what it then holds."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pytest_costmgmt.errors import CostMgmtError, ServerNotReady
+from pytest_costmgmt.facts import release as facts
+from pytest_costmgmt.facts.held import held
+from pytest_costmgmt.facts.upgrades import Held, Stage, Upgrades
+from pytest_costmgmt.kubernetes import helm
+from pytest_costmgmt.kubernetes.objects import Reader
+from pytest_costmgmt.kubernetes.trouble import HelmFailed
+from pytest_costmgmt.postgres.kept_row import KeptRow
+from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.servers import Server
+from pytest_costmgmt.servers.cluster import Place
+
+DEADLINE = 900.0
+"Seconds of one rollout, the old pod's shutdown included."
+_PAUSE = 0.5
+_KEEP = ("--reset-then-reuse-values",)
+_LARGER = "1000Ti"
+SAME, AGAIN, RESOURCES, IMAGE, ROLLBACK, GROWTH = (
+    "the same values", "the same values again", "other resources", "another image tag", "rollback",
+    "a larger volume",
+)  # fmt: skip
+
+
+class Upgrade(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done to which release; it holds no credentials."""
+
+    place: Place
+    chart: str
+    run_id: str
+    key: str
+    tag: str = ""
+
+
+class Upgrading:
+    """The deeds, once for a run: asked again it returns what it saw."""
+
+    def __init__(self, wanted: Upgrade, server: Server) -> None:
+        self.wanted, self.server = wanted, server
+        self._seen: Upgrades | None = None
+
+    def __call__(self) -> Upgrades:
+        """Do them, and return what came of them; whatever breaks is in it."""
+        if self._seen is None:
+            self._seen = self._acted()
+        return self._seen
+
+    def _acted(self) -> Upgrades:
+        administrator = self.server.administrator
+        assert administrator is not None  # noqa: S101 - a release's is there
+        row = KeptRow(administrator, run_id=self.wanted.run_id, deadline=60.0)
+        try:
+            deeds = _Deeds(self.wanted, administrator, self.server.application, row)
+            row.plant()
+            try:
+                return deeds.all()
+            finally:
+                row.remove()
+        except CostMgmtError as error:
+            return Upgrades(error=str(error))
+
+
+class _Deeds:
+    def __init__(
+        self, wanted: Upgrade, administrator: Login, application: Login, row: KeptRow
+    ) -> None:
+        place = wanted.place
+        self.wanted, self.row = wanted, row
+        self.administrator, self.application = administrator, application
+        api = place.api()
+        self.key = wanted.key.encode()
+        self.reader = Reader(api, place.namespace)
+        self.objects = facts.read(self.reader, key=self.key)
+        self.release = self.objects.release
+        self.helm = helm.Helm(helm.find(), api.access, place.namespace)
+        self.stages: dict[str, Stage] = {}
+
+    def all(self) -> Upgrades:
+        before = self._held()
+        first = self.helm.status(self.release)
+        if first is None:
+            return Upgrades(error=f"Helm keeps no release {self.release}")
+        self._grow()
+        self._stage(SAME, self._upgrade)
+        self._stage(AGAIN, self._upgrade)
+        self._stage(RESOURCES, lambda: self._upgrade(self._other_resources()))
+        self._other_image()
+        self._stage(ROLLBACK, lambda: self.helm.rollback(self.release, first.revision))
+        return Upgrades(before=before, stages=self.stages)
+
+    def _stage(self, what: str, act: Callable[[], None]) -> None:
+        """Do it and look; what Helm or the rollout says against it is a finding, not an error."""
+        if any(stage.error or stage.refused for stage in self.stages.values()) and what != ROLLBACK:
+            self.stages[what] = Stage(what=what, error="an upgrade before it did not come about")
+            return
+        try:
+            act()
+            image = self._settled()
+            self.stages[what] = Stage(what=what, after=self._held(), image=image)
+        except (HelmFailed, ServerNotReady) as error:
+            self.stages[what] = Stage(what=what, refused=str(error))
+        except CostMgmtError as error:
+            self.stages[what] = Stage(what=what, error=str(error))
+
+    def _upgrade(self, values: Mapping[str, Any] | None = None) -> None:
+        chart = Path(self.wanted.chart)
+        self.helm.upgrade(self.release, chart, values=values, arguments=_KEEP)
+
+    def _other_resources(self) -> dict[str, Any]:
+        container = self.objects.container
+        asked = "500m" if container is None else container.requests.get("cpu", "500m")
+        more = {"requests": {"cpu": f"{millicores(asked) + 1}m"}}
+        return {"postgresql": {"resources": more}}
+
+    def _other_image(self) -> None:
+        if not self.wanted.tag:
+            self.stages[IMAGE] = Stage(
+                what=IMAGE,
+                left_out="which tag the image may be upgraded to is not known",
+                how="name one of the same major version: --costmgmt-upgrade-tag",
+            )
+            return
+        image = {"tag": self.wanted.tag, "digest": ""}
+        self._stage(IMAGE, lambda: self._upgrade({"postgresql": {"image": image}}))
+
+    def _grow(self) -> None:
+        """Ask for what no upgrade can do: it must be refused with the way that can."""
+        values = {"postgresql": {"persistence": {"size": _LARGER}}}
+        chart = Path(self.wanted.chart)
+        try:
+            self.helm.upgrade(self.release, chart, values=values, arguments=_KEEP, dry_run=True)
+        except HelmFailed as error:
+            self.stages[GROWTH] = Stage(what=GROWTH, refused=error.message)
+        else:
+            self.stages[GROWTH] = Stage(what=GROWTH)
+
+    def _settled(self) -> str:
+        """Wait until the pod is what the StatefulSet says; return its image."""
+        began, seen = time.monotonic(), "nothing"
+        while (waited := time.monotonic() - began) < DEADLINE:
+            wanted, pod = self.reader.stateful_set(facts.STATEFUL_SET), self.reader.pod(facts.POD)
+            if wanted is None or pod is None:
+                seen = "no StatefulSet" if wanted is None else "no pod"
+            elif wanted.observed < wanted.generation:
+                seen = "the StatefulSet's controller has not seen it yet"
+            elif pod.template.labels.get("controller-revision-hash") != wanted.update_revision:
+                seen = f"pod of an older revision: {facts.state_of(pod)}"
+            elif pod.ready:
+                container = facts.database_container(pod.template.containers)
+                return "" if container is None else container.image
+            else:
+                seen = facts.state_of(pod)
+            time.sleep(_PAUSE)
+        raise ServerNotReady("the pod after the upgrade", waited, seen)
+
+    def _held(self) -> Held:
+        return held(
+            self.reader,
+            self.row,
+            self.administrator,
+            self.application,
+            claim=facts.claim_name(self.objects),
+            secret=(self.objects.secret_name, self.objects.key("password")),
+            key=self.key,
+            deadline=60.0,
+        )
+
+
+def millicores(asked: str) -> int:
+    """Return an amount of processors in thousandths.
+
+    >>> [millicores(each) for each in ("500m", "2", "1.5", "odd")]
+    [500, 2000, 1500, 500]
+    """
+    found = re.fullmatch(r"([0-9.]+)(m?)", asked)
+    if found is None:
+        return 500
+    return int(float(found[1])) if found[2] else int(float(found[1]) * 1000)
+
+
+def upgrading(wanted: str, server: Server) -> Upgrading:
+    """Return the deeds that were encoded; nothing is done yet."""
+    if not wanted:
+        wanted = msgspec.json.encode(
+            Upgrade(place=Place(namespace=""), chart="", run_id="", key="")
+        ).decode()
+    return Upgrading(msgspec.json.decode(wanted, type=Upgrade), server)
