@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -310,3 +313,28 @@ def test_a_database_beside_the_server_outside_is_told(place: Place, release: Rel
     given = ("--costmgmt-host=postgres", "--costmgmt-secret=postgres-credentials")
     ran = attached(place, release, *given).sound(1, "non-conformant")
     assert ran.outcomes["CM-REL-001"] == "failed"
+
+
+def test_a_server_that_offers_tls_is_spoken_to_by_it(
+    place: Place, release: ReleaseApi, server: OwnServer
+) -> None:
+    """By TCP on loopback, which asks the kernel who connects; all else is as over a socket."""
+    if shutil.which("openssl") is None or server.sql("SHOW ssl_library")[0][0] == "":
+        pytest.skip("no TLS can be had here")
+    names = [server.data / "server.key", server.data / "server.crt"]
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=postgres -keyout {} -out {}"
+    made_by = ["openssl", *shlex.split(words.format(*names))]
+    subprocess.run(made_by, check=True, capture_output=True)
+    for path in names:
+        path.chmod(0o600)
+        if server.account:
+            shutil.chown(path, server.account["user"], server.account["group"])
+    server.sql("ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
+    try:
+        server.wait(server.login("koku", made.PASSWORD, "koku", sslmode="require"))
+        ran = attached(place, release)
+    finally:
+        server.sql("ALTER SYSTEM RESET ssl", "SELECT pg_reload_conf()")
+    assert of_release(ran) == {"CM-SEC-009": "not-supported"}, ran.said
+    assert ran.outcomes["CM-CON-008"] == "passed", ran.said
+    assert ran.outcomes["CM-CON-007"] == "passed"
