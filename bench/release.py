@@ -81,6 +81,7 @@ def main() -> None:
         for _ in range(times):
             theirs.append(timed(plain(kubectl, namespace), folder))
             ours.append(timed(smoke, folder))
+            print(f"  {theirs[-1]:.2f} s, {ours[-1]:.2f} s", file=sys.stderr, flush=True)
     mine, beside = statistics.median(ours), statistics.median(theirs)
     print(f"{times} pairs on {os.cpu_count()} cores")
     print("| what | seconds | difference | at most |")

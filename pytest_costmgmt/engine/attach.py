@@ -49,6 +49,7 @@ class Attached:
         )  # fmt: skip
         self.place, self.key = place_of(settings), secrets.token_bytes(32)
         self.attachment: Attachment | None = None
+        self._known: Attachment | None = None
         self.facts = ReleaseFacts()
         self.errors: dict[str, str] = {}
         self.asks, self.unasked = False, ""
@@ -77,7 +78,7 @@ class Attached:
         settings, wishes = self.settings, wishes_of(self.settings)
         common: dict[str, Any] = {
             "effect": settings.allow, "wishes": wishes, "run": self.run_id, "key": self.key,
-            "hive": self._hive(), "found": self._begin_to_ask, "say": self.say,
+            "hive": self._hive(), "found": self._found, "say": self.say,
         }  # fmt: skip
         if settings.host is None:
             return attach(self.place, self.requirements, **common)
@@ -88,6 +89,11 @@ class Attached:
             secret=settings.secret or "",
             **common,
         )
+
+    def _found(self, attached: Attachment) -> None:
+        """Remember the release: what comes next may fail, and its state then says why."""
+        self._known = attached
+        self._begin_to_ask(attached)
 
     def _begin_to_ask(self, attached: Attachment) -> None:
         """Have the application's image say what it would migrate, while all else is read."""
@@ -197,7 +203,7 @@ class Attached:
 
     def exhibits(self) -> tuple[Exhibit, ...]:
         """Return what the cluster knows of the release, for a report that is not conformant."""
-        attached = self.attachment
+        attached = self.attachment or self._known
         if attached is None:
             return ()
         found = release_exhibits.collect(attached.reader, attached.objects, key=self.key)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
 from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.facts.release import Objects
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.facts.survival import Identity, Survival
 from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement, not_supported
@@ -114,8 +115,17 @@ def bound(facts: ReleaseFacts) -> Judgement:
     return judgement(
         [f"claim {claim.meta.name}"],
         findings,
-        summary=f"claim {claim.meta.name} is bound to {claim.volume} ({claim.capacity})",
+        summary=f"claim {claim.meta.name} is bound to {claim.volume} ({claim.capacity}"
+        f"{_reclaimed(objects)})",
     )
+
+
+def _reclaimed(objects: Objects) -> str:
+    """Return what becomes of the volume without its claim, or that we may not see it."""
+    if objects.volume is not None:
+        return f", {objects.volume.source}, {objects.volume.reclaim} without its claim"
+    unseen = objects.refused.get("the volume")
+    return f"; its volume: {unseen}" if unseen else ""
 
 
 def survives(facts: ReleaseFacts, act: Callable[[], Survival]) -> Judgement:

@@ -6,6 +6,7 @@ client's own streams drop every header but the token, so that a call would run a
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import ipaddress
 import logging
@@ -156,6 +157,8 @@ def _in_cluster(environ: Mapping[str, str], account: Path) -> Loaded:
 
 def _loaded(chosen: Chosen) -> Loaded:
     """Return the client's configuration; plugins for credentials are asked by the client."""
+    if (plain := _plain(chosen)) is not None:
+        return plain
     from kubernetes.client import Configuration  # noqa: PLC0415 - heavy
     from kubernetes.config import kube_config  # noqa: PLC0415
 
@@ -181,6 +184,59 @@ def _loaded(chosen: Chosen) -> Loaded:
         if configuration.cert_file:
             ends = not_after(Path(configuration.cert_file).read_bytes())
         return Loaded(configuration, _context(configuration), ends)
+
+
+_PLAIN_USER = frozenset(
+    {"token", "client-certificate-data", "client-key-data", "client-certificate", "client-key",
+     "as", "as-groups", "as-uid", "as-user-extra"}
+)  # fmt: skip
+_PLAIN_CLUSTER = frozenset(
+    {"server", "certificate-authority-data", "certificate-authority", "tls-server-name",
+     "proxy-url"}
+)  # fmt: skip
+
+
+class _Plain:
+    """What the client would make of a context whose credentials stand in it."""
+
+    def __init__(self, cluster: Mapping[str, Any], user: Mapping[str, Any], folder: Path) -> None:
+        self.host = str(cluster["server"]).rstrip("/")
+        self.verify_ssl = True
+        self.tls_server_name = cluster.get("tls-server-name")
+        self.api_key = {"BearerToken": f"Bearer {user['token']}"} if user.get("token") else {}
+        self.ssl_ca_cert = _file(cluster, "certificate-authority", folder)
+        self.cert_file = _file(user, "client-certificate", folder)
+        self.key_file = _file(user, "client-key", folder)
+
+
+def _file(found: Mapping[str, Any], name: str, folder: Path) -> str | None:
+    """Return a file that holds what is given as data, or by its path; the data counts."""
+    if data := found.get(f"{name}-data"):
+        made = folder / name
+        made.write_bytes(base64.b64decode(str(data), validate=True))
+        return str(made)
+    return str(found[name]) if found.get(name) else None
+
+
+def _plain(chosen: Chosen) -> Loaded | None:
+    """Return what the client would make of plain credentials, without its import.
+
+    That takes longer than everything else before the first request. Whatever is not plain, or
+    cannot be read, is left to the client and its words.
+    """
+    cluster = chosen.config["clusters"][0]["cluster"]
+    user = chosen.config["users"][0]["user"]
+    known = {key for key, value in user.items() if value} <= _PLAIN_USER
+    if not known or not {key for key, value in cluster.items() if value} <= _PLAIN_CLUSTER:
+        return None
+    with tempfile.TemporaryDirectory(prefix="costmgmt-") as scratch:
+        try:
+            plain = _Plain(cluster, user, Path(scratch))
+            tls = _context(plain)
+            ends = not_after(Path(plain.cert_file).read_bytes()) if plain.cert_file else None
+        except (OSError, ValueError, TypeError):
+            return None
+    return Loaded(plain, tls, ends)
 
 
 @contextlib.contextmanager

@@ -227,6 +227,8 @@ def test_a_probe_that_cannot_run_names_the_option(place: Place, release: Release
     assert ran.outcomes["CM-REL-001"] == "error"
     for word in ("exceeded quota", "--costmgmt-probe-image"):
         assert word in ran.summary("CM-REL-001")
+    shown = {each["title"]: each["text"] for each in ran.report["exhibits"]}
+    assert "exceeded quota" in shown["events"]
     assert release.jobs() == []
 
 
