@@ -1,10 +1,10 @@
 """Measure the smoke of a deployed release, whole process, beside one probe pod with psql.
 
-    KUBECONFIG=... python bench/release.py NAMESPACE [TIMES]
+    KUBECONFIG=... python bench/release.py [NAMESPACE [TIMES]]
 
-Both over the same release, paired: `pytest --costmgmt-namespace NAMESPACE`, and `kubectl run` of a
-pod from the database's own image that asks one query over the Service and is removed. Prints both
-medians, and the difference, which may be 5 s.
+Both over the same release (one that is made on the bed if none is named), paired: `pytest
+--costmgmt-namespace NAMESPACE`, and `kubectl run` of a pod from the database's own image that asks
+one query over the Service and is removed. Prints both medians, and the difference: at most 5 s.
 """
 
 from __future__ import annotations
@@ -69,10 +69,23 @@ def plain(kubectl: str, namespace: str) -> list[str]:
 
 def main() -> None:
     """Measure and print."""
-    if len(sys.argv) < 2:  # noqa: PLR2004 - the namespace
-        sys.exit(__doc__)
-    namespace, times = sys.argv[1], int(sys.argv[2]) if sys.argv[2:] else CALM
     kubectl = shutil.which("kubectl") or sys.exit("there is no kubectl in PATH")
+    times = int(sys.argv[2]) if sys.argv[2:] else CALM
+    if sys.argv[1:]:
+        measure(kubectl, sys.argv[1], times)
+        return
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.cluster.attach_bed import healthy  # noqa: PLC0415 - only for a release of our own
+    from tests.cluster.testbed.bed import given  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="costmgmt-bench-") as scratch:
+        bed = given(Path(scratch)) or sys.exit("KUBECONFIG names no cluster")
+        with healthy(bed) as release:
+            measure(kubectl, release.namespace, times)
+
+
+def measure(kubectl: str, namespace: str, times: int) -> None:
+    """Measure over the release in ``namespace``."""
     smoke = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q",
              f"--costmgmt-namespace={namespace}"]  # fmt: skip
     ours, theirs = [], []

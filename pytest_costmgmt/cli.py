@@ -19,10 +19,15 @@ from pytest_costmgmt.options import OPTIONS, Option
 
 USAGE = 4
 UNKNOWN = 8
+FLAGS = frozenset(option.name for option in OPTIONS if option.kind == "flag")
 "What was asked could not be found out, or done."
 
 
 def _click_option(option: Option) -> Callable[[Any], Any]:
+    if option.kind == "flag":
+        return click.option(
+            f"--{option.name}", option.attribute, flag_value="yes", default=None, help=option.help
+        )
     kind: Any = click.Choice(option.choices) if option.choices else str
     return click.option(
         f"--{option.name}",
@@ -131,6 +136,9 @@ def _arguments(options: dict[str, Any]) -> list[str]:
     arguments = ["--costmgmt", "-p", "costmgmt", *_sealed()]
     for name, value in options.items():
         many = value if isinstance(value, tuple) else (value,)
+        if name in FLAGS:
+            arguments.append(f"--costmgmt-{name}")
+            continue
         arguments.extend(f"--costmgmt-{name}={each}" for each in many)
     return arguments
 
@@ -163,11 +171,19 @@ def bootstrap(dry_run: bool, **values: Any) -> None:
         environ = environment()
         settings = resolve(given(values), environ, lambda _: None)
         if settings.mode == "release":
-            asked = release_bootstrap.Asked(settings=settings, dry_run=dry_run, **deploying)
+            if settings.deploy:
+                raise UsageProblem("costmgmt bootstrap deploys anyway: leave --deploy out.")
+            asked = release_bootstrap.Asked(
+                settings=settings,
+                dry_run=dry_run,
+                chart=settings.chart,
+                values=settings.values,
+                **deploying,
+            )
             smoke = partial(_smoke, given(values))
             return release_bootstrap.run(asked, environ, validate=smoke, echo=click.echo)
         if any(deploying.values()):
-            raise UsageProblem("--release, --chart and --values deploy: give --namespace.")
+            raise UsageProblem("--release and its like deploy: give --namespace.")
         return bootstrap_command.run(settings, environ, dry_run=dry_run, echo=click.echo)
 
     sys.exit(_told(run))

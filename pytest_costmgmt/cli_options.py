@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 RELEASING = (
-    "create_namespace", "release", "chart", "values", "timeout", "migrate_volume", "backup_to",
+    "create_namespace", "release", "timeout", "migrate_volume", "backup_to",
 )  # fmt: skip
 "What :func:`releasing` gives."
 
@@ -27,8 +27,6 @@ def releasing(function: Any) -> Any:
         click.option(
             "--release", metavar="NAME", help="default: the one that is there, else cost-mgmt-infra"
         ),
-        click.option("--chart", type=path, metavar="DIR", help="default: the bundled chart"),
-        click.option("--values", type=path, metavar="FILE", help="values for the chart, as YAML"),
         click.option(
             "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
             help="how long the database's pod may take to get ready (default 600)",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["text", "int", "seconds", "path", "command", "list"]
+Kind = Literal["text", "int", "seconds", "path", "command", "list", "flag"]
 
 
 class Option:
@@ -85,12 +85,20 @@ OPTIONS: tuple[Option, ...] = (
         metavar="NAME",
     ),
     Option(
-        "upgrade-chart",
-        "the chart that an upgrade of the release is tried with (profile release-gate); default:"
+        "deploy",
+        "deploy the chart into the namespace, which is empty or does not exist yet; judge it, and"
+        " remove what was made",
+        choices=("yes", "no"),
+        kind="flag",
+    ),
+    Option(
+        "chart",
+        "the chart that is deployed, or that upgrades the release (profile release-gate); default:"
         " the one of this version",
         kind="path",
         metavar="DIR",
     ),
+    Option("values", "values for the chart that is deployed", kind="path", metavar="FILE"),
     Option(
         "upgrade-tag",
         "a tag of the same major version that the database's image is upgraded to, and back"

@@ -35,14 +35,10 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     )
     for option in OPTIONS:
         extra: dict[str, Any] = {"action": "append"} if option.kind == "list" else {}
-        group.addoption(
-            option.flag,
-            dest=option.key,
-            default=None,
-            metavar=option.metavar or "|".join(option.choices) or "VALUE",
-            help=option.help,
-            **extra,
-        )
+        extra["metavar"] = option.metavar or "|".join(option.choices) or "VALUE"
+        if option.kind == "flag":
+            extra = {"action": "store_const", "const": "yes"}
+        group.addoption(option.flag, dest=option.key, default=None, help=option.help, **extra)
         ini: Any = _INI_TYPES.get(option.kind, "string")
         if ini in {"int", "float"} and not _NUMERIC:
             ini = "string"

@@ -42,7 +42,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     context: str | None
     host: str | None
     secret: str | None
-    upgrade_chart: Path | None
+    deploy: bool
+    chart: Path | None
+    values: Path | None
     upgrade_tag: str | None
     as_user: str | None
     as_group: tuple[str, ...]
@@ -178,8 +180,13 @@ def _settled(
     values: dict[str, Any], sources: dict[str, Source], environ: Mapping[str, str]
 ) -> Settings:
     mode = _mode(values, environ)
-    allow = values["allow"] or _ALLOWED[mode]
-    profile = values["profile"] or _PROFILE[mode]
+    deploy = values["deploy"] == "yes"
+    allow = values["allow"] or ("scratch" if deploy else _ALLOWED[mode])
+    profile = values["profile"] or ("full" if deploy else _PROFILE[mode])
+    if deploy and values["host"] is not None:
+        raise UsageProblem(
+            "--costmgmt-deploy makes a server, and --costmgmt-host names one: give one of them."
+        )
     needed = EFFECT_OF_PROFILE[profile]
     if EFFECTS.index(needed) > EFFECTS.index(allow) and needed != "probe":
         raise UsageProblem(
@@ -196,7 +203,7 @@ def _settled(
         BY_NAME[name].attribute: values[name]
         for name in (
             "service", "namespace", "kubeconfig", "context", "host", "secret",
-            "upgrade-chart", "upgrade-tag", "as", "probe-image",
+            "chart", "values", "upgrade-tag", "as", "probe-image",
             "password-file", "admin-password-file", "hive-password-file", "migrations",
             "postgres", "bindir", "cache", "report", "failed-logins",
         )
@@ -212,6 +219,7 @@ def _settled(
         migrate_timeout=values["migrate-timeout"] or 1800.0,
         connect_timeout=values["connect-timeout"] or 10.0,
         keep=values["keep"] or "never",
+        deploy=deploy,
         accept_disk_risk=values["accept-disk-risk"] == "yes",
         as_group=tuple(values["as-group"] or ()),
         probe_label=_pairs("probe-label", values["probe-label"]),
@@ -280,7 +288,7 @@ _ONLY_FOR = {
     **dict.fromkeys(("password-file", "admin-dsn", "admin-password-file"), "external"),
     **dict.fromkeys(("bindir", "postgres"), "embedded"),
     **dict.fromkeys(
-        ("kubeconfig", "context", "host", "secret", "upgrade-chart", "upgrade-tag",
+        ("kubeconfig", "context", "host", "secret", "deploy", "chart", "values", "upgrade-tag",
          "as", "as-group", "probe-image", "probe-label",
          "probe-annotation", "probe-node-selector"),
         "release",

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -30,6 +30,9 @@ from pytest_costmgmt.servers.release import SUPERUSER, Attachment, NoRelease, at
 from pytest_costmgmt.servers.release_outside import attach_outside
 from pytest_costmgmt.servers.release_upgrade import Upgrade
 from pytest_costmgmt.settings import Settings, environment
+
+if TYPE_CHECKING:
+    from pytest_costmgmt.engine.deployment import Deployment
 
 Say = Callable[[str], None]
 Fact = TypeVar("Fact")
@@ -57,10 +60,17 @@ class Attached:
         self._looking: threading.Thread | None = None
         self._expected: Expected | None = None
         self.place.check(environment())
+        self.deployment: Deployment | None = None
+        if settings.deploy:
+            from pytest_costmgmt.engine.deployment import Deployment  # noqa: PLC0415 - seldom
+
+            self.deployment = Deployment(settings, self.place, run_id, say=say)
         publish([self.place.namespace])
 
     def start(self) -> Server:
         """Return the release's server. Raises CostMgmtError; what was seen until then is kept."""
+        if self.deployment is not None:
+            self.deployment.up()
         try:
             self.attachment = self._attached()
         except UsageProblem as error:
@@ -228,7 +238,7 @@ class Attached:
         """Return what the release's upgrade is to be, for the process that does it."""
         if not self.settings.allows("disruptive"):
             return ""
-        chart = self.settings.upgrade_chart or resource("charts/cost-management-infrastructure")
+        chart = self.settings.chart or resource("charts/cost-management-infrastructure")
         wanted = Upgrade(
             place=self.place,
             chart=str(chart.absolute()),
@@ -247,9 +257,10 @@ class Attached:
         what = "--costmgmt-hive-password-file"
         return None if path is None else read_password_file(path, what=what)
 
-    def end(self) -> None:
-        """Close the doors and remove what this run made in the namespace."""
+    def end(self, *, keep: bool = False) -> str:
+        """Close the doors, remove what this run made; return what stays, in words."""
         if self._asking is not None:
             self._asking.join(5)
         if self.attachment is not None:
             self.attachment.close()
+        return "" if self.deployment is None else self.deployment.down(keep=keep)

@@ -136,7 +136,7 @@ class Preparation:
             connect_timeout=settings.connect_timeout,
             example=example,
             cache=cache,
-            accept_disk_risk=settings.accept_disk_risk,
+            accept_disk_risk=settings.accept_disk_risk or settings.deploy,
             place="" if self.attached is None else self.attached.place_encoded(),
             upgrade="" if self.attached is None else self.attached.upgrade_encoded(),
         )
@@ -194,13 +194,13 @@ class Preparation:
 
     def end(self, *, conformant: bool) -> None:
         """End the server that this run made; keep what the operator asked to keep."""
-        if self.attached is not None:
-            self.attached.end()
-        if self.embedded is None:
-            return
         keep = self.settings.keep == "always" or (
             self.settings.keep == "on-failure" and not conformant
         )
+        if self.attached is not None:
+            self.kept = self.attached.end(keep=keep)
+        if self.embedded is None:
+            return
         evidence = self.settings.report
         if evidence is not None and (self.settings.keep != "never" or not conformant):
             self.embedded.write_logs(evidence)

@@ -76,6 +76,12 @@ def test_what_addopts_brought_is_told_apart() -> None:
         ({"dsn": "host=a", "context": "prod"}, {}, ("--costmgmt-context", "external server")),
         ({"probe-label": ["a=b"]}, {}, ("--costmgmt-probe-label", "embedded")),
         ({"namespace": "ns", "probe-label": ["a"]}, {}, ("--costmgmt-probe-label", "NAME=VALUE")),
+        ({"deploy": "yes"}, {}, ("--costmgmt-deploy", "embedded")),
+        (
+            {"namespace": "ns", "host": "db", "secret": "s", "deploy": "yes"},
+            {},
+            ("--costmgmt-host",),
+        ),
         ({"namespace": "ns", "host": "db"}, {}, ("--costmgmt-secret",)),
         ({"namespace": "ns", "secret": "s"}, {}, ("--costmgmt-host",)),
         ({"dsn": "host=a", "host": "db", "secret": "s"}, {}, ("--costmgmt-host",)),
