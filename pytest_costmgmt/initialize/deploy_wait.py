@@ -274,9 +274,10 @@ def evidence(reader: Reader, log_of: str) -> tuple[str, ...]:
 
 def log_lines(reader: Reader, pod: str, container: str) -> list[str]:
     """Return the end of a container's log, the one before it too if it was started again."""
-    found: list[str] = []
-    for previous in (True, False):
-        text = reader.log(pod, container, previous=previous, lines=_LOG_LINES)
-        which = "log before" if previous else "log"
-        found += [f"{which}: {line}" for line in (text or "").splitlines() if line.strip()]
-    return found
+    before, now = (
+        (reader.log(pod, container, previous=previous, lines=_LOG_LINES) or "").splitlines()
+        for previous in (True, False)
+    )
+    # One that waits to be started again has no log yet: both are the last one's.
+    told = [*([] if before == now else before), *now]
+    return [f"log: {line}" for line in told if line.strip()]
