@@ -14,6 +14,7 @@ from tests.chart.rendering import NAMESPACE, RELEASE, Helm, RefusedError
 
 DATA = "/var/lib/pgsql/data"
 OLD = "/var/lib/postgresql/data"
+EXISTING = {"postgresql": {"database": {"existingSecret": "postgres-credentials"}}}
 
 
 def owned(release: str | None) -> dict[str, Any]:
@@ -173,12 +174,28 @@ def test_taking_ownership_keeps_the_password(helm: Helm, cluster: Cluster) -> No
 
 
 def test_existing_secret_is_never_looked_at(helm: Helm, cluster: Cluster) -> None:
-    """With existingSecret nothing reads, renders or refuses a Secret."""
-    api = cluster(statefulset())
-    values = {"postgresql": {"database": {"existingSecret": "postgres-credentials"}}}
-    rendered = helm.render(values, cluster=api, upgrade=True)
+    """With existingSecret nothing reads, renders or refuses a Secret; the StatefulSet says so."""
+    made = statefulset()
+    made["metadata"]["annotations"]["cost-management/secret-by"] = "operator"
+    api = cluster(made)
+    rendered = helm.render(EXISTING, cluster=api, upgrade=True)
+    noted = rendered.one("StatefulSet")["metadata"]["annotations"]
+    assert noted == {"cost-management/secret-by": "operator"}
     assert not [item for item in rendered.objects if item["kind"] == "Secret"]
     assert "secrets" not in {asked.resource for asked in api.asked}
+
+
+def test_helm_does_not_remove_the_operators_secret(helm: Helm, cluster: Cluster) -> None:
+    """What an earlier revision rendered goes with this upgrade, unless its annotation keeps it."""
+    told = refusal(helm, cluster, statefulset(), secret(None), values=EXISTING)
+    assert "Secret postgres-credentials in namespace cost-mgmt would be removed" in told
+    assert "annotate secret postgres-credentials helm.sh/resource-policy=keep" in told
+    kept = secret(None)
+    kept["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
+    assert helm.render(EXISTING, cluster=cluster(statefulset(), kept), upgrade=True).objects
+    assert helm.render(EXISTING, cluster=cluster(statefulset()), upgrade=True).objects
+    elsewhere = {"postgresql": {"database": {"existingSecret": "my-own"}}}
+    assert helm.render(elsewhere, cluster=cluster(statefulset(), secret(None)), upgrade=True)
 
 
 def test_a_secret_without_a_password(helm: Helm, cluster: Cluster) -> None:

@@ -126,11 +126,32 @@ say so, for one StatefulSet as it then was: a rollback makes the word void. */ -
 {{- end -}}
 {{- end }}
 
+{{- /* Who made the Secret of this release; noted on the StatefulSet. */ -}}
+{{- define "cmi.secretBy" -}}
+{{- ternary "operator" "chart" (not (empty .Values.postgresql.database.existingSecret)) -}}
+{{- end }}
+
+{{- /* Helm removes what an earlier revision rendered and this one does not: the Secret that the
+operator put in its place as well, unless that says that it is kept. */ -}}
+{{- define "cmi.guardSecret" -}}
+{{- $set := lookup "apps/v1" "StatefulSet" .Release.Namespace "postgres" -}}
+{{- if and .Release.IsUpgrade $set (eq .Values.postgresql.database.existingSecret "postgres-credentials") -}}
+{{- if ne "operator" (dig "annotations" "cost-management/secret-by" "" $set.metadata) -}}
+{{- with lookup "v1" "Secret" .Release.Namespace "postgres-credentials" -}}
+{{- if ne "keep" (dig "annotations" "helm.sh/resource-policy" "" .metadata) -}}
+{{- fail (printf "\n\nSecret postgres-credentials in namespace %s would be removed by this upgrade: an earlier revision of release %s rendered it, and with postgresql.database.existingSecret this one does not. Nothing was changed. Keep it, and upgrade again:\n\n    kubectl -n %[1]s annotate secret postgres-credentials helm.sh/resource-policy=keep\n" $.Release.Namespace $.Release.Name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
 {{- define "cmi.guards" -}}
 {{- include "cmi.guardValues" . -}}
 {{- if include "cmi.online" . -}}
 {{- include "cmi.guardRelease" . -}}
 {{- include "cmi.guardData" . -}}
 {{- include "cmi.guardImmutable" . -}}
+{{- include "cmi.guardSecret" . -}}
 {{- end -}}
 {{- end }}
