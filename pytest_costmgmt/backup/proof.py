@@ -35,10 +35,14 @@ KEYED = 10
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be proven: the manifest, and the archive's schema as text."""
+    """What is to be proven: the manifest, and the archive's schema as text.
+
+    The text is whole when there is a ``summary`` of it: the server is asked meanwhile.
+    """
 
     manifest: Manifest
     text: Path
+    summary: Future[Summary]
 
 
 class NothingCompared(BackupFailed):
@@ -55,10 +59,17 @@ def expected(
     stop: Stop = never,
 ) -> Iterator[Expected]:
     """Yield what an archive is to be proven by; several proofs may share it."""
-    with tempfile.TemporaryDirectory(prefix="costmgmt-proof-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="costmgmt-proof-") as folder,
+        ThreadPoolExecutor(1) as pool,
+    ):
         text = Path(folder) / "archive.sql"
-        schema_text.of_archive(clients, archive, text, deadline=deadline, stop=stop)
-        yield Expected(manifest=manifest, text=text)
+
+        def read() -> Summary:
+            schema_text.of_archive(clients, archive, text, deadline=deadline, stop=stop)
+            return schema_text.summary(text)
+
+        yield Expected(manifest=manifest, text=text, summary=pool.submit(read))
 
 
 def prove(
@@ -110,12 +121,9 @@ def proven(
         return failed or stop()
 
     with exported(target, deadline=30) as snapshot, ThreadPoolExecutor(2) as pool:
-        # While the server writes its own text, the archive's is read.
-        summary = pool.submit(schema_text.summary, given.text)
         compare_texts = partial(
             _schema,
-            given.text,
-            summary,
+            given,
             target,
             snapshot.name,
             clients=clients,
@@ -124,9 +132,14 @@ def proven(
         )
         schema = pool.submit(compare_texts)
         try:
-            observed = _observed(
-                manifest, target, snapshot, jobs=jobs, timeout=deadline, told=told, stop=over
-            )
+            listed = _listed(snapshot, told)
+            hash_all = partial(
+                content.hash_all, target, listed, snapshot=snapshot.name, jobs=jobs,
+                timeout=deadline, told=told, stop=over,
+            )  # fmt: skip
+            hashed = pool.submit(hash_all)
+            observed = _observed(manifest, snapshot, hashed, told=told)
+            _all_hashed(listed, observed.relations)
             texts = schema.result()
         except BaseException:
             failed = True
@@ -146,8 +159,7 @@ def proven(
 
 
 def _schema(
-    archive: Path,
-    summary: Future[Summary],
+    given: Expected,
     target: Login,
     snapshot: str,
     *,
@@ -155,43 +167,42 @@ def _schema(
     deadline: float,
     stop: Stop,
 ) -> Schema:
-    text = archive.with_name(f"target-{snapshot}.sql")
+    text = given.text.with_name(f"target-{snapshot}.sql")
+    dump = partial(
+        schema_text.of_server,
+        clients,
+        target,
+        text,
+        snapshot=snapshot,
+        deadline=deadline,
+        stop=stop,
+    )
     try:
-        schema_text.of_server(
-            clients,
-            target,
-            text,
-            snapshot=snapshot,
-            encoding=schema_text.encoding(archive),
-            deadline=deadline,
-            stop=stop,
-        )
-        return Schema(*schema_text.unmatched(archive, text, summary.result()))
+        # In the database's encoding it was dumped; that is seen when the archive's text is there.
+        encoding = given.manifest.database.encoding
+        dump(encoding=encoding)
+        summary = given.summary.result()
+        if (said := schema_text.encoding(given.text)) != encoding:
+            dump(encoding=said)
+        return Schema(*schema_text.unmatched(given.text, text, summary))
     finally:
         text.unlink(missing_ok=True)
 
 
-def _observed(
-    manifest: Manifest,
-    target: Login,
-    snapshot: Exported,
-    *,
-    jobs: int,
-    timeout: float,
-    told: Told,
-    stop: Stop,
-) -> Observed:
-    """Read all of the target, and hash its rows."""
+def _listed(snapshot: Exported, told: Told) -> tuple[content.Listed, ...]:
     told(Progress(stage="proving", about="what is to be hashed"))
     with snapshot.guard:
-        cursor = snapshot.cursor
-        listed = content.listed(cursor)
-        _none_missed(cursor, len(listed))
-    relations = content.hash_all(
-        target, listed, snapshot=snapshot.name, jobs=jobs, timeout=timeout, told=told, stop=stop
-    )
-    _all_hashed(listed, relations)
+        found = content.listed(snapshot.cursor)
+        _none_missed(snapshot.cursor, len(found))
+    return found
+
+
+def _observed(
+    manifest: Manifest, snapshot: Exported, hashed: Future[tuple[Relation, ...]], *, told: Told
+) -> Observed:
+    """Read all of the target, while its rows are hashed."""
     told(Progress(stage="proving", about="properties"))
+    cursor = snapshot.cursor
     with_verifiers = any(role.verifier is not None for role in manifest.roles)
     with snapshot.guard, asking("the properties of the target"):
         found, memberships = roles(
@@ -199,17 +210,18 @@ def _observed(
             with_verifiers=with_verifiers,
             also=[role.name for role in manifest.roles],
         )
-        return Observed(
+        observed = Observed(
             server_number=cursor.connection.info.server_version,
             database=database(cursor),
             roles=found,
             memberships=memberships,
             extensions=extensions(cursor),
-            relations=relations,
+            relations=(),
             sequences=content.sequences(cursor),
             large_objects=content.large_objects(cursor),
             properties=properties(cursor),
         )
+    return msgspec.structs.replace(observed, relations=hashed.result())
 
 
 # Counted otherwise than they are listed: a list that misses some would prove too little.
@@ -231,7 +243,7 @@ def _none_missed(cursor: Cursor[Any], listed: int) -> None:
         )
 
 
-def _all_hashed(listed: tuple[Any, ...], relations: tuple[Relation, ...]) -> None:
+def _all_hashed(listed: tuple[content.Listed, ...], relations: tuple[Relation, ...]) -> None:
     if len(listed) != len(relations):
         raise NothingCompared(
             f"{len(listed)} relations were to be hashed, but {len(relations)} were"

@@ -44,8 +44,10 @@ class Site:
         self.borrowed: list[str] = []
         self._begun = self._kept = False
 
-    def create(self, connection: Connection[Any], database: Database, *, owner: str | None) -> None:
-        """Create the database as the backup's was. Raises BackupFailed."""
+    def create(
+        self, connection: Connection[Any], database: Database, *, owner: str | None, jobs: int
+    ) -> None:
+        """Create it as the backup's was, to be filled by ``jobs``. Raises BackupFailed."""
         statement = creation(connection, database, self.name, owner=owner)
         self._begun = True
         try:
@@ -57,15 +59,9 @@ class Site:
                 hint="Its encoding and locale are the backup's: the server must have them.",
             ) from None
         set_mark(connection, self.name)
-        run(
-            connection,
-            [
-                Statement("REVOKE ALL ON DATABASE {} FROM PUBLIC", (self.name,)),
-                # What is lost with the server is begun anew; the swap's own commit is durable,
-                # and with it all before it.
-                Statement("ALTER DATABASE {} SET synchronous_commit = off", (self.name,)),
-            ],
-        )
+        run(connection, [Statement("REVOKE ALL ON DATABASE {} FROM PUBLIC", (self.name,))])
+        for name, value in _hurried(jobs).items():
+            run(connection, [Statement(f"ALTER DATABASE {{}} SET {name} = {value}", (self.name,))])
         self.oid = self._oid(connection)
 
     def make_role(self, connection: Connection[Any], deed: Deed, role: str) -> bool:
@@ -85,8 +81,8 @@ class Site:
 
     def give_back(self, connection: Connection[Any]) -> None:
         """End what was borrowed and what was set for the restore alone."""
-        reset = Statement("ALTER DATABASE {} RESET synchronous_commit", (self.name,))
-        run(connection, [reset])
+        # It has no other settings yet.
+        run(connection, [Statement("ALTER DATABASE {} RESET ALL", (self.name,))])
         while self.borrowed:
             revoke = Statement("REVOKE {} FROM CURRENT_USER", (self.borrowed[-1],))
             run(connection, [revoke])
@@ -133,6 +129,17 @@ class Site:
         if not found:
             raise FactUnavailable(f"database {self.name} was created, and is not there")
         return int(found[0][0])
+
+
+def _hurried(jobs: int) -> dict[str, str]:
+    """Return the settings with which the database is filled."""
+    # What is lost with the server is begun anew; the swap's own commit is durable, and with it all
+    # before it.
+    settings = {"synchronous_commit": "off"}
+    if jobs > 1:
+        # Indexes are built next to each other: helpers would only take the cores from them.
+        settings["max_parallel_maintenance_workers"] = "0"
+    return settings
 
 
 @contextmanager

@@ -126,7 +126,7 @@ def build(site: Site, job: Job, crew: Crew) -> tuple[Deed, ...]:
     with closing(connect(site.login, deadline=CONNECT)) as connection:
         left = _make_roles(site, connection, job)
         crew.told(Progress(stage="creating", about=site.name))
-        site.create(connection, job.manifest.database, owner=owner)
+        site.create(connection, job.manifest.database, owner=owner, jobs=crew.jobs)
     unmade = extensions.forbidden(job.manifest, job.extensions)
     _load(site, job, crew, unmade)
     # Another connection: one that was silent for hours may be one that is gone.

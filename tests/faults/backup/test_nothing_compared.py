@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def test_an_emptied_manifest_is_no_proof(restored: Bed, field: str) -> None:
 def _text(restored: Bed, folder: Path, text: bytes) -> Iterator[Expected]:
     path = folder / "archive.sql"
     path.write_bytes(text)
-    yield msgspec.structs.replace(restored.given, text=path)
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(schema_text.summary, path)
+        yield msgspec.structs.replace(restored.given, text=path, summary=read)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 5000, -10])
