@@ -132,6 +132,7 @@ class Rehearse:
                 self.login,
                 clients=clients,
                 run_id=self.run_id,
+                source=self.login,
                 accept_disk_risk=self.accept_disk_risk,
             )
         except NotEqual as error:
@@ -170,7 +171,9 @@ def _with_proof(seen: Rehearsal, proof: Proof, pending: tuple[Difference, ...]) 
 
 
 def _differs(of: Difference) -> Differs:
-    return Differs(of=of.of, name=of.name, expected=of.expected, found=of.found)
+    rows = f", rows {', '.join(of.keys)}" if of.keys else ""
+    rows += f" and {of.more_keys} more" if of.more_keys else ""
+    return Differs(of=of.of, name=of.name, expected=of.expected, found=of.found + rows)
 
 
 def _refused(folder: Path, clients: Clients | None = None) -> str:

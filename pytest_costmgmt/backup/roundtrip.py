@@ -46,6 +46,7 @@ def roundtrip(
     *,
     clients: Clients | Choose,
     run_id: str,
+    source: Login | None = None,
     accept_disk_risk: bool = False,
     jobs: int | None = None,
     told: Told = nobody,
@@ -54,6 +55,7 @@ def roundtrip(
 ) -> Roundtrip:
     """Restore into a scratch database of this run, prove it, and remove it in any case.
 
+    ``source``, the database that was backed up, serves only to name rows that differ.
     Raises as :func:`restore.restore` does.
     """
     manifest = manifests.read(folder)
@@ -77,5 +79,5 @@ def roundtrip(
     archive.verify(folder, clients=crew.clients, told=told, stop=stop)
     with site(login, name, told=told) as place:
         left = build(place, job, crew)
-        proof, pending, fixes = proven(place, job, crew, left)
+        proof, pending, fixes = proven(place, job, crew, left, source=source)
     return Roundtrip(proof=proof, pending=pending, fixes=fixes)

@@ -29,6 +29,7 @@ from pytest_costmgmt.errors import BackupFailed, CostMgmtError
 from pytest_costmgmt.postgres.clients import ClientFailed, Clients
 from pytest_costmgmt.postgres.command import Stop
 from pytest_costmgmt.postgres.connect import connect
+from pytest_costmgmt.postgres.login import Login
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -230,7 +231,7 @@ class _Heard:
 
 
 def proven(
-    site: Site, job: Job, crew: Crew, left: tuple[Deed, ...]
+    site: Site, job: Job, crew: Crew, left: tuple[Deed, ...], *, source: Login | None = None
 ) -> tuple[Proof, tuple[Difference, ...], tuple[Deed, ...]]:
     """Return the proof, what in it awaits an administrator, and all that he must run.
 
@@ -244,7 +245,7 @@ def proven(
         site.login.on(site.name),
         clients=crew.clients,
         jobs=crew.jobs,
-        source=None,
+        source=source,
         told=lambda said: crew.told(
             said if isinstance(said, Progress) else Progress(stage="proving", about=said)
         ),

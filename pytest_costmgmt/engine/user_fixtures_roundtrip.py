@@ -48,6 +48,7 @@ def proving(settings: Settings, server: Server) -> Callable[[Database], Proof]:
                 login,
                 clients=clients,
                 run_id=run_id,
+                source=login,
                 accept_disk_risk=settings.accept_disk_risk,
             )
         return done.proof

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.plugin.conftest import Run
 
 PROJECT = """
@@ -23,9 +25,9 @@ def test_does_not(costmgmt_connection, costmgmt_database, costmgmt_roundtrip):
         "CREATE FUNCTION here() RETURNS text IMMUTABLE RETURN current_database()"
     )
     costmgmt_connection.execute(
-        "CREATE TABLE place (id int, at text GENERATED ALWAYS AS (here()) STORED)"
+        "CREATE TABLE place (id int PRIMARY KEY, at text GENERATED ALWAYS AS (here()) STORED)"
     )
-    costmgmt_connection.execute("INSERT INTO place VALUES (1)")
+    costmgmt_connection.execute("INSERT INTO place VALUES (1), (7)")
     costmgmt_connection.commit()
     costmgmt_roundtrip(costmgmt_database)  # its function lies: a restore computes another value
 
@@ -41,3 +43,6 @@ def test_a_database_is_proven_or_its_difference_named(run: Run) -> None:
     assert ran.status == 1, ran.out
     assert "1 failed, 2 passed" in ran.out, ran.out
     assert "table public.place: content: expected" in ran.out
+    assert {"(id)=(1) changed", "(id)=(7) changed"} <= set(
+        re.findall(r"\(id\)=\(\d\) \w+", ran.out)
+    )

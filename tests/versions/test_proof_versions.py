@@ -102,3 +102,25 @@ def test_what_is_allowed_hides_nothing(restored: Restored) -> None:
         mutate(restored.login, statement)
     named = {each.of for each in restored.prove().differences}
     assert not set(MUTATIONS) - named
+
+
+def test_five_million_rows_are_proven_and_one_of_them_named(tmp_path: Path) -> None:
+    """One row of very many that is another is told by its key; before, all of them are equal."""
+    run_id, rows = secrets.token_hex(4), 5_000_000
+    with postgres_versions.server(18) as server:
+        target = server.superuser
+        made = torture.create(target, rows=rows)
+        clients = choose(18_00_00, bindir=postgres_versions.bindir(18), cache=tmp_path, environ={})
+        folder = tmp_path / "made"
+        manifest = backup(made, folder, clients=clients, run_id=run_id)
+        done = restore(
+            folder, target, "restored", clients=clients, run_id=run_id, accept_disk_risk=True
+        )
+        assert done.proof.equal, told(done.proof)
+        assert done.proof.compared["rows"] > rows
+        copy = target.on("restored")
+        mutate(copy, "UPDATE torture.many SET note = note || ' ' WHERE id = 12000010")
+        (found,) = prove(
+            manifest, folder / ARCHIVE, copy, clients=clients, jobs=2, source=made
+        ).differences
+        assert (found.of, found.keys) == ("table torture.many", ("(id)=(12000010) changed",))
