@@ -1,6 +1,7 @@
 """Measure backup, restore and proof against the documented way, on one server in one run.
 
-    python bench/backup.py [--postgres 15] [--gigabytes 1.5] [--runs 2] [--tenants 50]
+    python bench/backup.py [--postgres 15 | --bindir DIR] [--gigabytes 1.5] [--tenants 50]
+                           [--runs 2]
 
 The documented way is `pg_dump > file`, then `psql < file` into a new database: it proves nothing.
 Starts a server of its own (fsync off, as both sides have it) and needs about five times the size in
@@ -105,7 +106,7 @@ MORE = (
     "ALTER TABLE {table} ADD FOREIGN KEY (cluster) REFERENCES {first}",
 )
 PROOF = """
-import json, sys, time
+import json, resource, sys, time
 from pathlib import Path
 from pytest_costmgmt.backup import manifest, proof
 from pytest_costmgmt.postgres.clients import choose
@@ -117,7 +118,9 @@ clients = choose(told.server_number, bindir=Path(given["bindir"]), cache=folder,
 began = time.perf_counter()
 seen = proof.prove(told, folder / "archive", unpack(given["login"]), clients=clients, jobs=2)
 assert seen.equal, seen.differences
-print(json.dumps({"seconds": time.perf_counter() - began, "compared": seen.compared}))
+seconds = time.perf_counter() - began
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"seconds": seconds, "peak": peak, "compared": seen.compared}))
 """
 
 
@@ -202,9 +205,9 @@ def _peak(pid: int) -> int:
 
 
 @contextmanager
-def server(version: str) -> Iterator[Bench]:
-    """Run a server of this version; yield the bench on it."""
-    given = {"postgres": version} if version else {}
+def server(version: str, bindir: str) -> Iterator[Bench]:
+    """Run a server of this version, or of these programs; yield the bench on it."""
+    given = {name: x for name, x in (("postgres", version), ("bindir", bindir)) if x}
     programs = embedded.embedded_programs(resolve(given, os.environ, lambda _: None))
     conf = ("max_locks_per_transaction = 1024",)  # for tens of thousands of tables
     instance = embedded.start(run_id="bench", programs=programs, conf=conf)
@@ -239,9 +242,11 @@ def large(bench: Bench, gigabytes: float, runs: int) -> None:
     """Measure a large database."""
     fill(bench, gigabytes)
     size = bench.sql("SELECT pg_database_size('koku')")[0][0]
+    print(f"  {size / 1e9:.2f} GB are made", file=sys.stderr)  # type: ignore[operator]
     theirs, mine, peaks, reads, sums = [], [], [], [], []
     for _ in range(runs):
         seconds, plain = bench.documented()
+        print(f"  plain dump and psql {seconds:.1f} s", file=sys.stderr)
         theirs.append(seconds)
         seconds, archive, peak, folder = bench.ours()
         mine.append(seconds)
@@ -285,7 +290,7 @@ def many(bench: Bench, tenants: int) -> None:
     bench.sql("VACUUM ANALYZE", on="koku")
     out = bench.folder / "many"
     bindir = ("--bindir", bench.bindir)
-    bench.run(*CLI, "backup", bench.dsn("koku"), "--out", out, *bindir)
+    peak = bench.run(*CLI, "backup", bench.dsn("koku"), "--out", out, *bindir)[1]
     schema_only = bench.run(bench.bindir / "pg_dump", "-s", bench.dsn("koku"))[0]
     told = {"folder": str(out), "bindir": str(bench.bindir),
             "login": pack(bench.superuser.on("koku"))}  # fmt: skip
@@ -299,6 +304,8 @@ def many(bench: Bench, tenants: int) -> None:
     print(f"\n{tenants} tenants x {TENANT_TABLES} small tables: {seen['compared']}\n")
     print("| what | ours | compared with | ratio |\n|---|---|---|---|")
     _row("proof", "s", [seen["seconds"]], "pg_dump -s", [schema_only])
+    print(f"| peak memory of our own process, backup | {peak / 1024:.0f} MB | | |")
+    print(f"| the same, proof | {seen['peak'] / 1024:.0f} MB | | |")
     print(
         f"\nFor 1,000 tenants, extrapolated: proof {seen['seconds'] * 1000 / tenants:.0f} s,"
         f" pg_dump -s {schema_only * 1000 / tenants:.0f} s"
@@ -309,11 +316,12 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--postgres", default="")
+    parser.add_argument("--bindir", default="", help="python -m tests.postgres_versions names some")
     parser.add_argument("--gigabytes", type=float, default=1.5)
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--tenants", type=int, default=50)
     given = parser.parse_args()
-    with server(given.postgres) as bench:
+    with server(given.postgres, given.bindir) as bench:
         if given.gigabytes:
             large(bench, given.gigabytes, given.runs)
         if given.tenants:
