@@ -11,6 +11,7 @@ from tests.cluster.releases import SMALL, Release
 from tests.cluster.testbed.bed import Bed
 from tests.cluster.testbed.images import POSTGRESQL
 
+pytestmark = pytest.mark.gate
 OLDER = Path(__file__).resolve().parent / "older-chart"
 ROWS = "SELECT count(*), sum(a) FROM kept"
 SMALL_DATABASE = SMALL[:2]
