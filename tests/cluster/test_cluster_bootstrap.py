@@ -67,6 +67,7 @@ def test_a_dry_run_says_each_step(rehearsed: Ended) -> None:
     assert "Nothing was changed." in rehearsed.out
 
 
+@pytest.mark.gate
 def test_an_empty_namespace_becomes_a_release(bootstrap: Bootstrap, first: Ended, bed: Bed) -> None:
     """Database, role, extensions, hive and migrations are there, and each step was told."""
     created = first.did("created")

@@ -79,6 +79,23 @@ def test_helm_test_passes(release: Release) -> None:
     assert re.search(r"Phase:\s+Succeeded", said)
 
 
+def test_helm_test_sees_that_anybody_is_let_in(release: Release) -> None:
+    """With trust from other pods a wrong password opens the database, and the test fails."""
+    inside = ("exec", "-n", release.namespace, "postgres-0", "-c", "postgresql", "--", "sh", "-c")
+    opened = 'sed -i "1i host all all all trust" "$PGDATA/pg_hba.conf" && pg_ctl reload -s'
+    closed = 'sed -i 1d "$PGDATA/pg_hba.conf" && pg_ctl reload -s'
+    release.bed.kubectl(*inside, opened)
+    try:
+        with pytest.raises(CommandFailed):
+            release.helm("test")
+        told = release.bed.kubectl("logs", "postgres-test", "-n", release.namespace)
+        assert "psql ended with 0 0 0" in told
+        assert "a wrong password opened the database" in told
+    finally:
+        release.bed.kubectl(*inside, closed)
+    assert "ended with 0 2 0" in release.helm("test", "--logs")
+
+
 def test_a_migration_says_that_13_is_too_old(release: Release) -> None:
     """The default PostgreSQL is older than current koku's Django asks: the Job says both."""
     release.migrate("cost-mgmt-migration-1")
