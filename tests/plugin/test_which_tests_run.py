@@ -79,11 +79,22 @@ def test_addopts_never_start_the_suite(run: Run) -> None:
     assert "command line" in ran.out
 
 
-def test_a_password_in_ini_is_refused(run: Run) -> None:
-    """A DSN in ini may not hold a password either."""
-    ini = "[pytest]\ncostmgmt_dsn = host=db user=koku password=tr0ub4dor\n"
-    ran = run("--costmgmt", files={"pytest.ini": ini})
+@pytest.mark.parametrize(
+    ("ini", "environ"),
+    [
+        ("costmgmt_dsn = host=db user=koku password=tr0ub4dor", {}),
+        ("addopts = --costmgmt-dsn=postgresql://koku:tr0ub4dor@db/koku", {}),
+        ("", {"PYTEST_ADDOPTS": "--costmgmt-dsn=postgresql://koku:tr0ub4dor@db/koku"}),
+    ],
+    ids=["ini", "addopts", "PYTEST_ADDOPTS"],
+)
+def test_a_password_where_others_read_it_is_refused(
+    run: Run, ini: str, environ: dict[str, str]
+) -> None:
+    """A DSN in ini or addopts may not hold a password either, and none is repeated."""
+    ran = run("--costmgmt", files={"pytest.ini": f"[pytest]\n{ini}\n"}, environ=environ)
     assert ran.status == 4
+    assert "PGPASSFILE" in ran.out
     assert "tr0ub4dor" not in ran.out
 
 
