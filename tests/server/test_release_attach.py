@@ -279,6 +279,7 @@ def test_a_failure_shows_what_the_cluster_says(
     whole = "".join(path.read_text() for path in ran.folder.iterdir()) + junit.read_text()
     for password in (made.PASSWORD, "never-known"):
         assert password not in whole
+    assert "Unhealthy" in ran.out
     assert "Unhealthy" in junit.read_text()
     assert "Unhealthy" in (ran.folder / "report.html").read_text()
     assert server

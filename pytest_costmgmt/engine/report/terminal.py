@@ -13,6 +13,7 @@ from pytest_costmgmt import __version__
 from pytest_costmgmt.engine import shared
 from pytest_costmgmt.engine.outcome import counts
 from pytest_costmgmt.engine.report import assemble
+from pytest_costmgmt.engine.report.logs import without_passwords
 from pytest_costmgmt.secret import redact
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def table(controller: Controller, reporter: Any) -> None:
         for outcome, total in totals.items():
             writer.write(f"{total} {outcome}  ", **_COLOURS[outcome])
         writer.line()
-    for line in _remarks(controller):
+    for line in (*_remarks(controller), *_exhibited(controller)):
         reporter.write_line(redact(line))
 
 
@@ -101,6 +102,20 @@ def _remarks(controller: Controller) -> Iterator[str]:
                 reasons.setdefault(settled[check.id].summary, []).append(check.id)
         for reason, ids in reasons.items():
             yield f"{wanted}: {', '.join(ids)} {reason}"
+
+
+_EVENTS = 8
+"Lines of the cluster's events at the terminal; the reports have all of them."
+
+
+def _exhibited(controller: Controller) -> Iterator[str]:
+    """Yield the last events of a release that is not conformant, and what else is in the report."""
+    for each in controller.exhibits:
+        if each.title == "events":
+            for line in each.text.splitlines()[-_EVENTS:]:
+                yield f"event: {without_passwords(line)}"
+    if titles := [each.title for each in controller.exhibits]:
+        yield f"shown in the report (--costmgmt-report): {', '.join(titles)}"
 
 
 def verdict_line(
