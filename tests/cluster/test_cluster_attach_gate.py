@@ -41,7 +41,8 @@ def test_a_release_passes_the_gate(bed: Bed, place: Place) -> None:
             environ={"PATH": f"{programs}:{path}"},
         )  # fmt: skip
         after = release.identity()
-        databases = release.psql("SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database")
+        named = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database"
+        databases = release.psql(named)
     ran.sound(0, "conformant")
     assert ended(ran) == {"CM-CON-008": "failed"}
     assert {id_ for id_ in ran.outcomes if id_.startswith("CM-UPG")} >= {"CM-UPG-001"}
