@@ -3,8 +3,10 @@
     python bench/databases.py [--tests 200] [--runs 5]
 
 Makes a virtual environment of its own for it (in a temporary folder, or --venv DIR, which is used
-again). pytest-postgresql is given a running server with our configuration, so that its figures
-hold no server's start; ours hold one. Prints a table in Markdown.
+again). For the first two rows pytest-postgresql is given a running server with our configuration,
+so that its figures hold no server's start; ours hold one. For the last each makes its own, as its
+users have it: run by an ordinary user (root becomes one: use a Python that all may start), since
+initdb refuses root. Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def pytest_sessionfinish(session):
         with open(os.environ["BENCH_TIMES"], "w") as file:
             json.dump(list(SPENT.values()), file)
 """
-THEIRS = """
+_EXTENSIONS = """
 import psycopg
 from pytest_postgresql import factories
 def extensions(**login):
@@ -54,9 +56,17 @@ def extensions(**login):
     with psycopg.connect(**login) as connection:
         for name in ("uuid-ossp", "pg_trgm", "pg_stat_statements"):
             connection.execute(f'CREATE EXTENSION IF NOT EXISTS "{name}"')
+"""
+THEIRS = f"""{_EXTENSIONS}
 postgresql_noproc = factories.postgresql_noproc(load=[extensions])
 postgresql = factories.postgresql("postgresql_noproc")
 """
+THEIR_OWN = f"""{_EXTENSIONS}
+preload = "-c shared_preload_libraries=pg_stat_statements"
+postgresql_own = factories.postgresql_proc(load=[extensions], postgres_options=preload)
+postgresql = factories.postgresql("postgresql_own")
+"""
+NOBODY = 65534
 SERVER = """
 import json, os, sys
 from pytest_costmgmt.postgres.login import pack
@@ -105,17 +115,27 @@ class Side:
     def __init__(self, folder: Path, python: Path, fixture: str, conftest: str, tests: int) -> None:
         folder.mkdir()
         self.folder, self.python = folder, python
+        self.before: list[str] = []
         self.environ: dict[str, str] = {}
         self.arguments = ["-p", "no:cacheprovider", "-q"]
         (folder / "pytest.ini").write_text("[pytest]\n")
         (folder / "conftest.py").write_text(conftest + TIMES)
         (folder / "test_it.py").write_text(TESTS.format(tests=tests, fixture=fixture))
 
+    def as_ordinary_user(self) -> None:
+        """Run as somebody who may run initdb, from now on."""
+        self.environ["HOME"] = str(self.folder)
+        self.arguments.append(f"--basetemp={self.folder / 'tmp'}")
+        if os.getuid() == 0:
+            self.before = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            for path in (self.folder, *self.folder.iterdir()):
+                os.chown(path, NOBODY, NOBODY)
+
     def run(self, *more: str) -> tuple[float, list[float]]:
         """Return the process's seconds, and each test's for its database but the first's."""
         times, began = self.folder / "times.json", time.perf_counter()
         done = subprocess.run(
-            [str(self.python), "-m", "pytest", *self.arguments, *more],
+            [*self.before, str(self.python), "-m", "pytest", *self.arguments, *more],
             cwd=self.folder, env=environment(**self.environ, BENCH_TIMES=str(times)),
             capture_output=True, text=True, check=False,
         )  # fmt: skip
@@ -149,18 +169,42 @@ def compare(python: Path, tests: int, runs: int) -> None:
             for name, side in sides:
                 whole[name].append(side.run("-n", "2")[0])
             sides.reverse()
+        each = with_servers(here, python, tests, runs)
     print(f"{login['label']}, Python {platform.python_version()}, {os.cpu_count()} cores,")
     print(f"{tests} tests, {runs} pairs, medians; the ratio is the median of the pairs'.\n")
     print("| what | ours | pytest-postgresql | ratio (from, to) | at most |")
     print("|---|---|---|---|---|")
     for what, unit, factor, limit, found in (
         ("fresh database for a test", "ms", 1000, 0.4, single),
-        (f"{tests} tests, -n 2", "s", 1, 0.5, whole),
+        (f"{tests} tests, -n 2; theirs without a server's start", "s", 1, 0.5, whole),
+        (f"{tests} tests, -n 2, each with a server of its own", "s", 1, 0.5, each),
     ):
         mine, other = (statistics.median(found[name]) * factor for name in ("ours", "theirs"))
         ratios = sorted(a / b for a, b in zip(found["ours"], found["theirs"], strict=True))
         ratio = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})"
         print(f"| {what} | {mine:.1f} {unit} | {other:.1f} {unit} | {ratio} | {limit} |")
+
+
+def with_servers(here: Path, python: Path, tests: int, runs: int) -> dict[str, list[float]]:
+    """Return both sides' seconds with two workers, from nothing: each starts its servers."""
+    here.chmod(0o755)
+    sides = {
+        "ours": Side(here / "from-nothing", python, "costmgmt_connection", "", tests),
+        "theirs": Side(here / "their-own", python, "postgresql", THEIR_OWN, tests),
+    }
+    sides["ours"].arguments += ["-p", "no:postgresql"]
+    if programs := sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")):
+        sides["theirs"].arguments.append(f"--postgresql-exec={programs[-1]}")
+    found: dict[str, list[float]] = {name: [] for name in sides}
+    order = list(sides.items())
+    for _, side in order:
+        side.as_ordinary_user()
+        side.run("-n", "2")  # what is cached between runs
+    for _ in range(runs):
+        for name, side in order:
+            found[name].append(side.run("-n", "2")[0])
+        order.reverse()
+    return found
 
 
 def main() -> None:

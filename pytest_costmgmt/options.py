@@ -6,9 +6,11 @@ class, because making a NamedTuple compiles code at each start.
 
 from __future__ import annotations
 
-from typing import Literal
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
 
-Kind = Literal["text", "int", "seconds", "path", "command", "list", "flag"]
+    Kind = Literal["text", "int", "seconds", "path", "command", "list", "flag"]
 
 
 class Option:

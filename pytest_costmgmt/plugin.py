@@ -1,10 +1,13 @@
-"""The pytest11 entry point: hooks only. Imports pytest and the standard library, nothing else."""
+"""The plugin: hooks only. Imports pytest and the standard library, nothing else.
+
+pytest11.py is the entry point that brings it.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from pathlib import Path
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +27,8 @@ _INI_TYPES = {"list": "linelist", "int": "int", "seconds": "float"}
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
     """Register every option and ini key; all default to None, so that 'not given' is known."""
     # Not by pytest_plugins: pytest would read every installed distribution's entry points again.
-    pluginmanager.import_plugin("pytest_costmgmt.fixtures")
+    name = "pytest_costmgmt.fixtures"
+    pluginmanager.register(import_module(name), name)
     group = parser.getgroup("costmgmt", "is this PostgreSQL ready for Cost Management (koku)?")
     group.addoption(
         "--costmgmt",
@@ -126,21 +130,3 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from pytest_costmgmt.engine import redaction  # noqa: PLC0415 - a target was named
 
         redaction.known_before_collection(config, items)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Collect the suite's folder by our own collectors."""
-    decided = parent.config.stash.get(_ACTIVATION, None)
-    if decided is None or not decided.suite:
-        return None
-    from pytest_costmgmt.engine import entry  # noqa: PLC0415 - only when the suite runs
-
-    return entry.directory(path, parent)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_ignore_collect(config: pytest.Config) -> bool | None:
-    """Let nobody ignore the suite."""
-    decided = config.stash.get(_ACTIVATION, None)
-    return False if decided is not None and decided.suite else None

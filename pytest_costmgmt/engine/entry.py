@@ -62,6 +62,23 @@ class Guard:
             return (yield)
         return (yield from guarded(config, self.problem))
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collect_directory(
+        self, path: Path, parent: pytest.Collector
+    ) -> pytest.Collector | None:
+        """Collect the suite's folder by our own collectors."""
+        if path != resource("conformance"):
+            return None
+        collector: ConformanceDirectory = ConformanceDirectory.from_parent(
+            parent, path=path, nodeid=NODE_ID
+        )
+        return collector
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_ignore_collect(self) -> bool:
+        """Let nobody ignore the suite."""
+        return False
+
 
 def _early(config: pytest.Config, effective: Any, name: str) -> str | None:
     """Return a setting before Settings are resolved (a bad one is told later)."""
@@ -75,16 +92,6 @@ def _early(config: pytest.Config, effective: Any, name: str) -> str | None:
     except (ValueError, TypeError, pytest.UsageError):
         return None
     return None if ini is None else str(ini)
-
-
-def directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-    """Return our collector if ``path`` is the suite's folder."""
-    if path != resource("conformance"):
-        return None
-    collector: ConformanceDirectory = ConformanceDirectory.from_parent(
-        parent, path=path, nodeid=NODE_ID
-    )
-    return collector
 
 
 def guarded(config: pytest.Config, problem: str) -> Generator[None, Status, Status]:

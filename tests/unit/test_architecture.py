@@ -15,6 +15,7 @@ SUITE = PACKAGE.parent / "conformance"
 
 # DESIGN: each room may use the rooms below it, never those above or beside it.
 FLOORS = [
+    {"pytest11"},
     {"plugin", "fixtures", "cli"},
     {"engine", "cli_options"},
     {"servers", "initialize", "backup", "judge"},
@@ -106,9 +107,9 @@ def test_only_the_boundary_reveals_a_secret(path: Path) -> None:
 
 
 def test_the_plugin_itself_imports_pytest_and_the_standard_library_only() -> None:
-    """What every pytest run loads is options.py, plugin.py and fixtures.py."""
+    """What every pytest run loads is pytest11.py, options.py, fixtures.py and plugin.py."""
     allowed = {*sys.stdlib_module_names, "pytest"}
-    for name in ("plugin", "options", "fixtures"):
+    for name in ("pytest11", "plugin", "options", "fixtures"):
         tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
         for node in tree.body:
             if isinstance(node, ast.ImportFrom) and node.module:
@@ -120,6 +121,28 @@ def test_the_plugin_itself_imports_pytest_and_the_standard_library_only() -> Non
 def test_no_name_or_password_comes_from_random(path: Path) -> None:
     """They come from ``secrets``: other plugins seed ``random`` alike everywhere."""
     assert "random" not in {name.split(".")[0] for name in imports(path)}
+
+
+def test_what_every_run_loads_is_loaded_by_python_itself(tmp_path: Path) -> None:
+    """Pytest's own loader rewrites asserts, of which there are none, and costs each start more."""
+    (tmp_path / "test_it.py").write_text(
+        "import sys\n"
+        "def test_it():\n"
+        "    ours = {n for n in sys.modules if n.startswith('pytest_costmgmt.')}\n"
+        "    assert ours == {'pytest_costmgmt.' + n\n"
+        "                    for n in ('pytest11', 'options', 'fixtures', 'plugin')}\n"
+        "    for name in ours - {'pytest_costmgmt.pytest11'}:\n"
+        "        loader = type(sys.modules[name].__spec__.loader)\n"
+        "        assert loader.__name__ == 'SourceFileLoader', (name, loader)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in ("pytest11", "options", "fixtures", "plugin"):
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+        assert not [node for node in ast.walk(tree) if isinstance(node, ast.Assert)], name
 
 
 HEAVY = ("psycopg", "kubernetes", "allure", "django", "msgspec", "click", "filelock")
