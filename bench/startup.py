@@ -6,11 +6,14 @@ Makes three virtual environments (pytest alone; pytest with the packages that we
 and the plugin), runs one trivial test in each under ``valgrind --tool=callgrind`` in an empty
 environment, and prints the ratios with an A/A pair. The second shows what is the plugin's own
 share: pytest looks at every installed distribution, and at every file of those with a plugin.
+The last run is of the same distribution with an empty plugin: below that no plugin of as many
+files can come.
 Wall time would wander by 25 ms; instructions repeat to ten in 780 million.
 """
 
 from __future__ import annotations
 
+import platform
 import re
 import shutil
 import subprocess
@@ -44,6 +47,20 @@ def without_the_plugin(python: Path) -> None:
     )
 
 
+def empty_the_plugin(python: Path) -> None:
+    """Leave every file of the distribution where it is, and nothing in its plugin."""
+    asks = "import importlib.util as u; print(u.find_spec('pytest_costmgmt.pytest11').origin)"
+    done = subprocess.run([str(python), "-c", asks], check=True, capture_output=True, text=True)
+    Path(done.stdout.strip()).write_text("plugin = object()\n")
+
+
+def listed(python: Path) -> int:
+    """Return how many files pytest looks at, because their distribution holds our plugin."""
+    asks = "import importlib.metadata as m; print(len(m.files('pytest-costmgmt')))"
+    done = subprocess.run([str(python), "-c", asks], check=True, capture_output=True, text=True)
+    return int(done.stdout)
+
+
 def instructions(python: Path, folder: Path) -> int:
     """Return the instructions of one whole pytest process, without its children."""
     done = subprocess.run(
@@ -73,13 +90,21 @@ def main() -> None:
         first, again, beside, plugin = (
             instructions(python, folder) for python in (alone, alone, bare, ours)
         )
+        files = listed(ours)
+        empty_the_plugin(ours)
+        instructions(ours, folder)
+        floor = instructions(ours, folder)
+        print(f"{platform.machine()}, Python {platform.python_version()}, pytest {version(ours)}\n")
         print("| what | instructions | ratio | at most |")
         print("|---|---|---|---|")
         print(f"| pytest alone | {first / 1e6:.1f} million | | |")
         print(f"| pytest alone, again | {again / 1e6:.1f} million | {again / first:.4f} | |")
         print(f"| with our dependencies | {beside / 1e6:.1f} million | {beside / first:.4f} | |")
         print(f"| with the plugin | {plugin / 1e6:.1f} million | {plugin / first:.4f} | {LIMIT} |")
+        empty = f"an empty plugin among our {files} files"
+        print(f"| {empty} | {floor / 1e6:.1f} million | {floor / first:.4f} | |")
         print(f"| the plugin beside its dependencies | | {plugin / beside:.4f} | |")
+        print(f"| the plugin's own code | | {1 + (plugin - floor) / first:.4f} | |")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.plugin.bends.support import Bend, Pair
@@ -264,15 +266,22 @@ STOPS = [
         named="enough",
     ),
 ]
-UNLOADED = [
-    Bend(
-        id=f"unregistered-{name}",
-        hostile=f"""
-            def pytest_configure(config):
-                config.pluginmanager.unregister(name="{name}")
-        """,
+
+
+def unregistered(name: str, **more: Any) -> Bend:
+    """Return a plugin of ours taken out once the run has begun."""
+    taken = f"config.pluginmanager.unregister(name={name!r})"
+    return Bend(
+        id=f"unregistered-{name}", hostile=f"def pytest_configure(config):\n    {taken}\n", **more
     )
-    for name in ("costmgmt-controller", "costmgmt-runner")
+
+
+UNLOADED = [
+    unregistered("costmgmt-controller"),
+    unregistered("costmgmt-runner"),
+    unregistered("costmgmt-guard"),  # it collects the suite
+    unregistered("costmgmt", expect="same"),  # it has done all that it does
+    unregistered("pytest_costmgmt.fixtures", expect="same"),  # for other people's tests
 ]
 
 
