@@ -49,9 +49,15 @@ def without_the_plugin(python: Path) -> None:
 
 def empty_the_plugin(python: Path) -> None:
     """Leave every file of the distribution where it is, and nothing in its plugin."""
+    # Isolated: a checkout that we stand in is not the environment's.
     asks = "import importlib.util as u; print(u.find_spec('pytest_costmgmt.pytest11').origin)"
-    done = subprocess.run([str(python), "-c", asks], check=True, capture_output=True, text=True)
-    Path(done.stdout.strip()).write_text("plugin = object()\n")
+    done = subprocess.run(
+        [str(python), "-I", "-c", asks], check=True, capture_output=True, text=True
+    )
+    place = Path(done.stdout.strip())
+    if not place.is_relative_to(python.parents[1]):
+        sys.exit(f"{place} is not in the environment that was made for this")
+    place.write_text("plugin = object()\n")
 
 
 def listed(python: Path) -> int:
