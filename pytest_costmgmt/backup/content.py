@@ -132,7 +132,7 @@ class _Work:
         todo.sort(key=lambda each: (-each.bytes, each.oid))
         self.total, self.total_bytes = len(listed), sum(each.bytes for each in todo)
         self.done, self.bytes = len(listed) - len(todo), 0
-        self.batches = list(_batches(todo))
+        self.batches = list(batches(todo))
         self.jobs = max(1, min(jobs, len(self.batches)))
         # A relation that takes longer than the rest together is read by several of the server's
         # own processes.
@@ -241,7 +241,7 @@ def _names(batch: Sequence[Listed]) -> str:
     return f"{batch[0].schema}.{batch[0].name}{more}"
 
 
-def _batches(todo: Sequence[Listed]) -> Iterator[list[Listed]]:
+def batches(todo: Sequence[Listed]) -> Iterator[list[Listed]]:
     """Yield what is hashed in one transaction each, the largest relations first."""
     batch: list[Listed] = []
     size = locks = 0
