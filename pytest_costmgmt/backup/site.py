@@ -5,7 +5,7 @@ Nobody else is let in until it is whole: PUBLIC may not connect.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -45,9 +45,9 @@ class Site:
         self._begun = self._kept = False
 
     def create(
-        self, connection: Connection[Any], database: Database, *, owner: str | None, jobs: int
+        self, connection: Connection[Any], database: Database, *, owner: str | None, spread: bool
     ) -> None:
-        """Create it as the backup's was, to be filled by ``jobs``. Raises BackupFailed."""
+        """Create it as the backup's was; ``spread`` as in :func:`hurried`. Raises BackupFailed."""
         statement = creation(connection, database, self.name, owner=owner)
         self._begun = True
         try:
@@ -60,7 +60,7 @@ class Site:
             ) from None
         set_mark(connection, self.name)
         run(connection, [Statement("REVOKE ALL ON DATABASE {} FROM PUBLIC", (self.name,))])
-        for name, value in _hurried(jobs).items():
+        for name, value in hurried(spread=spread).items():
             run(connection, [Statement(f"ALTER DATABASE {{}} SET {name} = {value}", (self.name,))])
         self.oid = self._oid(connection)
 
@@ -131,15 +131,25 @@ class Site:
         return int(found[0][0])
 
 
-def _hurried(jobs: int) -> dict[str, str]:
-    """Return the settings with which the database is filled."""
+def hurried(*, spread: bool) -> dict[str, str]:
+    """Return the settings with which a database is filled.
+
+    With ``spread`` indexes are built next to each other all the time: a server's helpers for each
+    would only take the cores from the others.
+    """
     # What is lost with the server is begun anew; the swap's own commit is durable, and with it all
     # before it.
     settings = {"synchronous_commit": "off"}
-    if jobs > 1:
-        # Indexes are built next to each other: helpers would only take the cores from them.
-        settings["max_parallel_maintenance_workers"] = "0"
-    return settings
+    return {**settings, "max_parallel_maintenance_workers": "0"} if spread else settings
+
+
+def spreads(sizes: Collection[int], jobs: int) -> bool:
+    """Say whether no relation keeps one of several jobs busy when the others have nothing left.
+
+    >>> spreads([10, 9, 8, 3], 2), spreads([50, 9, 8], 2), spreads([1, 1], 1), spreads([], 2)
+    (True, False, False, False)
+    """
+    return jobs > 1 and bool(sizes) and max(sizes) * jobs <= sum(sizes)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from pytest_costmgmt.backup.occupied import Powers
 from pytest_costmgmt.backup.progress import Progress, Told
 from pytest_costmgmt.backup.restore_database import WHOLE, missing_tablespaces, settlements
 from pytest_costmgmt.backup.scratch import CONNECT
-from pytest_costmgmt.backup.site import Site
+from pytest_costmgmt.backup.site import Site, spreads
 from pytest_costmgmt.errors import BackupFailed, CostMgmtError
 from pytest_costmgmt.postgres.clients import ClientFailed, Clients
 from pytest_costmgmt.postgres.command import Stop
@@ -124,10 +124,11 @@ def _not_ours(job: Job) -> list[str]:
 def build(site: Site, job: Job, crew: Crew) -> tuple[Deed, ...]:
     """Make the database as it was; return the deeds that the login may not do."""
     owner = job.manifest.database.owner
+    spread = spreads([each.bytes for each in job.manifest.relations], crew.jobs)
     with closing(connect(site.login, deadline=CONNECT)) as connection:
         left = _make_roles(site, connection, job)
         crew.told(Progress(stage="creating", about=site.name))
-        site.create(connection, job.manifest.database, owner=owner, jobs=crew.jobs)
+        site.create(connection, job.manifest.database, owner=owner, spread=spread)
     unmade = extensions.forbidden(job.manifest, job.extensions)
     _load(site, job, crew, unmade)
     # Another connection: one that was silent for hours may be one that is gone.
