@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster.releases import RESTRICTED_CONTAINER
 from tests.cluster.testbed import keeper
-from tests.cluster.testbed.bed import Bed, Node
+from tests.cluster.testbed.bed import UNBOUND, Bed, Node
 from tests.cluster.testbed.images import APPLICATION, POSTGRESQL
 
 pytestmark = pytest.mark.gate
@@ -85,6 +85,21 @@ def test_what_a_killed_keeper_leaves_is_swept(tmp_path: Path) -> None:
     (left / "keeper.lock").touch()
     keeper.sweep()
     assert not left.exists()
+
+
+def test_a_number_that_was_a_keepers_is_left_alone(tmp_path: Path) -> None:
+    """`down` of a cluster whose keeper is gone ends nobody who has its number now."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        (tmp_path / UNBOUND).touch()
+        (tmp_path / "keeper.lock").touch()
+        (tmp_path / "bed.json").write_text(json.dumps({"keeper": stranger.pid}))
+        command = [sys.executable, "-m", "tests.cluster.testbed", "down", "kubeconfig"]
+        subprocess.run(
+            command, cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": str(keeper.ROOT)}
+        )
+        assert stranger.poll() is None
+        stranger.communicate(b"\n")
+        assert stranger.returncode == 0
 
 
 def test_an_api_server_that_is_killed_comes_back(bed: Bed, node: Node) -> None:

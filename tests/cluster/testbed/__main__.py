@@ -67,8 +67,11 @@ def _down(kubeconfig: Path) -> None:
         raise BedFailed(f"no cluster that `up` started has its kubeconfig at {kubeconfig}")
     keeper = json.loads((folder / "bed.json").read_text())["keeper"]
     with (folder / "keeper.lock").open() as lock:
-        os.kill(keeper, signal.SIGTERM)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # it holds it while it lives: then the number is still its own
+            os.kill(keeper, signal.SIGTERM)
+            fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _say(text: str) -> None:

@@ -179,8 +179,9 @@ def _node(place: Place) -> Iterator[Node]:
         try:
             yield Node(process, bytearray())
         finally:
-            for pid in children(process.pid):
-                os.kill(pid, signal.SIGKILL)
+            if process.poll() is None:  # else its number, and its children's, may be others'
+                for pid in children(process.pid):
+                    os.kill(pid, signal.SIGKILL)
             process.kill()
             process.wait()
             # It goes with its namespace, but only when the kernel finds the time.
