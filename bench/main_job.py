@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 NOBODY = 65534
+# Both sides as they were installed: with their bytecode.
+ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 THEIRS = """
 import time
@@ -83,7 +85,7 @@ def run(command: list[str], folder: Path, **environ: str) -> tuple[float, str]:
     done = subprocess.run(
         [*ordinary(), *command],
         cwd=folder, capture_output=True, text=True, check=False,
-        env={**os.environ, "HOME": str(folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environ},
+        env={**ENVIRON, "HOME": str(folder), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **environ},
     )  # fmt: skip
     seconds = time.perf_counter() - began
     if done.returncode != 0:
