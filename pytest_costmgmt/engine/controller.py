@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import secrets
 import time
 from collections.abc import Generator, Sequence
@@ -83,6 +84,8 @@ class Controller:
         self.config.stash[shared.KEY] = self.preparation.run(
             expected=[check.id for check in self.expected]
         )
+        # What was imported stays to the end: no collection need look at it, pytest's own neither.
+        gc.freeze()
 
     def _end_server(self) -> None:
         if self.preparation is not None:
