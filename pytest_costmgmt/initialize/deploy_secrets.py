@@ -21,6 +21,8 @@ from pytest_costmgmt.kubernetes.secret_write import create_credentials
 from pytest_costmgmt.secret import Secret, publish
 
 KEYS = ("database", "username", "password")
+KEPT = {"helm.sh/resource-policy": "keep"}
+"Should a release ever come to own it, it outlives that release, as the volume does."
 _RELEASE = "meta.helm.sh/release-name"
 
 
@@ -128,7 +130,13 @@ def _create(site: Site, name: str, *, database: str, role: str) -> Credentials:
         site.done(step, "planned", f"with a generated password for role {role}")
         return Credentials(secret=name, database=database, role=role)
     create_credentials(
-        site.api, site.namespace, name, database=database, username=role, password=password
+        site.api,
+        site.namespace,
+        name,
+        database=database,
+        username=role,
+        password=password,
+        annotations=KEPT,
     )
     site.done(step, "created", f"with a generated password for role {role}")
     return Credentials(secret=name, database=database, role=role, password=password)

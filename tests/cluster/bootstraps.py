@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -94,7 +95,7 @@ class Bootstrap(NamedTuple):
         )  # fmt: skip
         ended = Ended(done.returncode, done.stdout, done.stderr)
         assert done.returncode == status, ended.said
-        assert "Traceback" not in ended.said, ended.said
+        assert not re.search(r"^Traceback", ended.said, re.MULTILINE), ended.said
         return ended
 
     def deployed(self, *options: str, values: Object | None = None) -> Ended:
