@@ -8,6 +8,7 @@ import pytest
 
 from tests.cluster.bootstraps import Bootstrap, prepared
 from tests.cluster.testbed.bed import Bed, Object
+from tests.cluster.testbed.images import APPLICATION
 
 APPLIED = "SELECT count(*) FROM django_migrations"
 
@@ -21,9 +22,14 @@ def release(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boot
 
 
 def migrating(*command: str, **more: object) -> Object:
-    """Return values with another migration command."""
+    """Return values with another migration command; all that another one may have changed."""
     # The release was made without them, and keeps its values.
-    return {"migration": {"enabled": True, "command": list(command), **more}}
+    others = {
+        "image": {"repository": APPLICATION},
+        "deadlineSeconds": 600,
+        "resources": {"limits": {"memory": "512Mi"}},
+    }
+    return {"migration": {"enabled": True, "command": list(command), **others, **more}}
 
 
 FAULTS = {
@@ -71,7 +77,7 @@ def test_a_migration_that_fails_is_told_with_its_cause(
 
 def test_one_that_stopped_half_way_is_gone_on_with(release: Bootstrap, bed: Bed) -> None:
     """What was applied stays, the next run applies the rest, and one that runs is joined."""
-    half = "python koku/manage.py migrate --noinput contenttypes && exit 3"
+    half = "python koku/manage.py migrate --noinput api 0001 && exit 3"
     ended = release.run(values=migrating("sh", "-c", half), status=1)
     assert "failed with status 3" in ended.err
     applied = int(bed.psql(release.namespace, APPLIED))
