@@ -60,7 +60,8 @@ def connect(
 ) -> Connection[TupleRow]:
     """Return a connection within ``deadline`` seconds, or raise Refused (a ConnectFailed).
 
-    Only SQLSTATE 08* (but 08P01), 57P03 and 53300 are tried again until then.
+    Only SQLSTATE 08* (but 08P01), 57P03 and 53300 are tried again until then, and a login that a
+    server broke off without a word: one that crashes does, and comes back.
     """
     __tracebackhide__ = True
     import psycopg  # noqa: PLC0415 - heavy
@@ -88,7 +89,8 @@ def persist(login: Login, *, deadline: float, extra: Mapping[str, str]) -> PGcon
             opened = said
         said = opened
         waited = time.monotonic() - started
-        if not retryable(opened.sqlstate) or waited + _PAUSE >= deadline:
+        heals = retryable(opened.sqlstate) or opened.kind == "broken-off"
+        if not heals or waited + _PAUSE >= deadline:
             raise Refused(login, opened, attempts=attempts, waited=waited) from None
         time.sleep(_PAUSE)
 
@@ -228,6 +230,13 @@ def _client_side(failed: Failed, *, encrypts: bool) -> Refusal:
             sqlstate=None,
             summary=f"TLS was not agreed on: {said}",
             hint="Check sslrootcert, the host's name in the certificate, and its dates.",
+        )
+    if failed.broken_off:
+        return Refusal(
+            kind="broken-off",
+            sqlstate=None,
+            summary="the connection was broken off during the login, without a reason",
+            hint="A server that crashes or a proxy does that; the server's log says which.",
         )
     return Refusal(
         kind="other-method",

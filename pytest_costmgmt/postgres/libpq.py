@@ -26,6 +26,15 @@ _DEFAULT, _SQLSTATE = 1, 3
 # With PQERRORS_SQLSTATE a server's error is "SEVERITY:  SQLSTATE"; only the severity is localized.
 _STATE = re.compile(r":  ([0-9A-Z]{5})\s*$", re.MULTILINE)
 
+# Python leaves LC_MESSAGES alone, so libpq's own texts come in English.
+_BROKEN_OFF = (
+    "server closed the connection unexpectedly",
+    "SSL connection has been closed unexpectedly",
+    "SSL SYSCALL error",
+    "could not receive data from server",
+    "could not send data to server",
+)
+
 
 class Failed(NamedTuple):
     """How far a connection came before it failed; ``text`` is libpq's own, maybe localized."""
@@ -35,6 +44,11 @@ class Failed(NamedTuple):
     timed_out: bool
     needs_password: bool
     text: str
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether the other end was gone, as far as libpq's own text is in English."""
+        return any(each in self.text for each in _BROKEN_OFF)
 
 
 @functools.cache

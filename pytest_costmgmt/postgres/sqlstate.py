@@ -16,6 +16,7 @@ Kind = Literal[
     "unknown-host",
     "no-answer",
     "hung-up",
+    "broken-off",
     "not-postgresql",
     "tls",
     "tls-missing",

@@ -337,11 +337,14 @@ def crasher(bed: RestoreBed) -> Callable[[], None]:
     superuser = bed.superuser.on("postgres")
 
     def crash() -> None:
-        with closing(connect(superuser, deadline=10)) as connection:
-            pid = connection.info.backend_pid
-            os.kill(pid, signal.SIGKILL)
+        with (
+            closing(connect(superuser, deadline=10)) as witness,
+            closing(connect(superuser, deadline=10)) as killed,
+        ):
+            os.kill(killed.info.backend_pid, signal.SIGKILL)
+            # The witness is ended by the server, which by then knows what happened.
             with pytest.raises(psycopg.OperationalError):
-                connection.execute("SELECT pg_sleep(10)")
+                witness.execute("SELECT pg_sleep(60)")
 
     return crash
 

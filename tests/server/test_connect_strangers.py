@@ -122,6 +122,21 @@ def fatal(sqlstate: str, text: str, severity: str = "FATAL") -> Serve:
     return serve
 
 
+def breaks_off(connection: socket.socket, _count: int) -> None:
+    """Be a PostgreSQL whose process dies when it reads who wants to log in."""
+    request = connection.recv(8)
+    if struct.unpack("!II", request) == (8, 80877103):
+        connection.sendall(b"N")
+        connection.recv(8)
+    connection.recv(4096)
+    connection.close()
+
+
+def breaks_off_twice(connection: socket.socket, count: int) -> None:
+    """Die as that does at the first attempt and its look at the reason; then say no."""
+    (breaks_off if count < 3 else fatal("28P01", "nein"))(connection, count)
+
+
 @pytest.mark.parametrize(
     ("serve", "kind", "deadline"),
     [
@@ -141,6 +156,23 @@ def test_a_stranger_is_named(
     assert (caught.value.kind, caught.value.sqlstate, caught.value.attempts) == (kind, None, 1)
     assert caught.value.hint
     assert PASSWORD not in str(caught.value)
+
+
+def test_a_login_that_is_broken_off_is_tried_again(
+    stranger: Callable[[Serve], Stranger],
+) -> None:
+    """A server that crashed comes back: what it says then counts."""
+    with pytest.raises(Refused) as caught:
+        connect(login(**stranger(breaks_off_twice).where, sslmode="disable"), deadline=60.0)
+    assert (caught.value.kind, caught.value.attempts) == ("wrong-password", 2)
+
+
+def test_a_login_that_is_broken_off_is_no_refusal(
+    stranger: Callable[[Serve], Stranger],
+) -> None:
+    """Who never said no has proved nothing about a wrong password."""
+    tried = attempt(login(**stranger(breaks_off).where), offered="wrong", deadline=60.0)
+    assert (tried.outcome, tried.kind) == ("failed", "broken-off")
 
 
 def test_missing_tls_is_not_silently_gone_without() -> None:
