@@ -16,6 +16,7 @@ from pytest_costmgmt.facts import release_seen as seen
 from pytest_costmgmt.facts.exhibit import Exhibit
 from pytest_costmgmt.facts.migration_expected import Expected
 from pytest_costmgmt.facts.migration_image import expected_from_image
+from pytest_costmgmt.facts.release import LEASE
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.kubernetes.trouble import AccessDenied
 from pytest_costmgmt.postgres.attempt import attempt
@@ -27,9 +28,10 @@ from pytest_costmgmt.secret import Secret, publish
 from pytest_costmgmt.servers import Server
 from pytest_costmgmt.servers.cluster import place_of, wishes_of
 from pytest_costmgmt.servers.release import SUPERUSER, Attachment, NoRelease, attach
+from pytest_costmgmt.servers.release_hold import Quiet, hold
 from pytest_costmgmt.servers.release_outside import attach_outside
 from pytest_costmgmt.servers.release_upgrade import Upgrade
-from pytest_costmgmt.settings import Settings, environment
+from pytest_costmgmt.settings import EFFECT_OF_PROFILE, Settings, environment
 
 if TYPE_CHECKING:
     from pytest_costmgmt.engine.deployment import Deployment
@@ -51,6 +53,10 @@ class Attached:
             settings, requirements, run_id, say,
         )  # fmt: skip
         self.place, self.key = place_of(settings), secrets.token_bytes(32)
+        deeds = EFFECT_OF_PROFILE[settings.profile] == "disruptive"
+        self.disruptive = deeds and settings.host is None
+        "Whether it is to delete the release's pod and upgrade it."
+        self._quiet: Quiet | None = None
         self.attachment: Attachment | None = None
         self._known: Attachment | None = None
         self.facts = ReleaseFacts()
@@ -76,6 +82,8 @@ class Attached:
         except UsageProblem as error:
             # A kubeconfig that cannot be used: the environment's fault, told in the report.
             raise NoRelease(error.message, hint=error.hint) from None
+        if not self.disruptive:
+            self._quiet = Quiet(self.attachment.api, self.place.namespace)
         self.facts = ReleaseFacts(objects=self.attachment.objects)
         if self.attachment.server is None:
             self._look_around(self.attachment)
@@ -101,8 +109,14 @@ class Attached:
         )
 
     def _found(self, attached: Attachment) -> None:
-        """Remember the release: what comes next may fail, and its state then says why."""
+        """Remember the release: what comes next may fail, and its state then says why.
+
+        Before the first action what is disruptive makes sure that it may, and is alone.
+        """
         self._known = attached
+        if self.disruptive:
+            hold(attached)
+            self.say(f"the release is held by Lease {LEASE}: no other run changes it meanwhile")
         self._begin_to_ask(attached)
 
     def _begin_to_ask(self, attached: Attachment) -> None:
@@ -229,6 +243,10 @@ class Attached:
         if own is None:
             return found
         return (*found, own)
+
+    def disturbance(self) -> str:
+        """Say who changed the release while it was judged, or ""."""
+        return "" if self._quiet is None else self._quiet.broken()
 
     def place_encoded(self) -> str:
         """Return the place as text, for the processes that act there."""

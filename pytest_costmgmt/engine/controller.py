@@ -168,6 +168,8 @@ class Controller:
             self._report_verdict()
 
     def _report_verdict(self) -> None:
+        if self.preparation is not None and (why := self.preparation.disturbance()):
+            self.bend(why)
         decided = self._verdict()
         if self.preparation is not None and decided != outcome.CONFORMANT:
             self.exhibits = self.preparation.exhibits()

@@ -192,6 +192,10 @@ class Preparation:
         """Return what else shows how the target does, while it can be asked."""
         return () if self.attached is None else self.attached.exhibits()
 
+    def disturbance(self) -> str:
+        """Say what changed the target while it was judged, or ""."""
+        return "" if self.attached is None else self.attached.disturbance()
+
     def end(self, *, conformant: bool) -> None:
         """End the server that this run made; keep what the operator asked to keep."""
         keep = self.settings.keep == "always" or (

@@ -30,6 +30,8 @@ POD = "postgres-0"
 CONTAINER = "postgresql"
 MIGRATION = "cost-mgmt-migration"
 HIVE_PASSWORD = "HIVE_DATABASE_PASSWORD"  # noqa: S105 - a variable's name
+LEASE = "costmgmt-bootstrap"
+"Whoever changes the release holds it: bootstrap, and a run that is disruptive."
 SECRET = "postgres-credentials"  # noqa: S105 - an object's name
 PORT = 5432
 KEYS = {"database": "POSTGRESQL_DATABASE", "username": "POSTGRESQL_USER",

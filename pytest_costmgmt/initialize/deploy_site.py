@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from pytest_costmgmt.errors import ProvisionFailed
+from pytest_costmgmt.facts.release import LEASE as _LEASE
 from pytest_costmgmt.initialize.step import Step
 from pytest_costmgmt.kubernetes.api import Api
 from pytest_costmgmt.kubernetes.helm import Helm
@@ -16,7 +17,7 @@ from pytest_costmgmt.kubernetes.lease import Lease
 from pytest_costmgmt.kubernetes.objects import Reader
 from pytest_costmgmt.requirements.model import Requirements
 
-LEASE = "costmgmt-bootstrap"
+LEASE = _LEASE
 RELEASE = "cost-mgmt-infra"
 SET, POD, CONTAINER, SERVICE = "postgres", "postgres-0", "postgresql", "postgres"
 CLAIM = "postgresql-data-postgres-0"

@@ -51,10 +51,21 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         return self.renewed and self.renewed + timedelta(seconds=self.seconds)
 
     @property
+    def live(self) -> bool:
+        """Whether somebody holds it who is not known to have ended, and it has not expired."""
+        if not self.holder or self.expires is None or abandoned(self.owner):
+            return False
+        return self.expires > datetime.now(timezone.utc)
+
+    def of(self, run: str) -> bool:
+        """Say whether it is a run's, by its id."""
+        return self.holder.endswith(f" run {run}")
+
+    @property
     def text(self) -> str:
         """Who holds it, since when and until when."""
-        if self.renewed is None or self.expires is None:
-            return self.holder
+        if not self.holder or self.renewed is None or self.expires is None:
+            return self.holder or "nobody"
         return (
             f"{self.holder}, renewed {self.renewed:%H:%M:%S}, expires {self.expires:%H:%M:%S UTC}"
         )
@@ -151,7 +162,7 @@ class Lease:
                 raise
             found = self._api.get(self._path(), what=self._what)
             if _seen(found).holder != self.holder:
-                self._lost = f"it is held by {_seen(found).text or 'nobody'}"
+                self._lost = f"it is held by {_seen(found).text}"
                 return
             self._object = self._sent(found, name, text)
         self._renewed = time.monotonic()
@@ -226,6 +237,18 @@ def look(api: Api, namespace: str, name: str) -> Seen | None:
         return _seen(api.get(path, what=f"Reading Lease {name} in namespace {namespace}"))
     except NotThere:
         return None
+
+
+def confirm(api: Api, namespace: str, name: str, *, run: str) -> None:
+    """Raise LeaseLost unless a run holds the Lease now: another of its processes renews it."""
+    seen = look(api, namespace, name)
+    if seen is not None and seen.live and seen.of(run):
+        return
+    told = "it is gone" if seen is None else f"it is held by {seen.text}"
+    raise LeaseLost(
+        f"Lease {name} in namespace {namespace} is not this run's any more: {told}.",
+        hint="Nothing further was done. Run it again.",
+    )
 
 
 def _who() -> str:

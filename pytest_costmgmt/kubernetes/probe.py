@@ -10,6 +10,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
@@ -43,6 +44,7 @@ RIGHTS = (
 
 _JOBS = {"group": "batch/v1"}
 _PAUSE = 0.2
+_STAMP = "%Y-%m-%dT%H:%M:%SZ"
 _HOPELESS = frozenset(
     {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
      "CreateContainerError", "RunContainerError", "CrashLoopBackOff"}
@@ -62,6 +64,15 @@ class ProbeSpec(msgspec.Struct, frozen=True, kw_only=True):
     run_as_user: int | None = None
     "None leaves it to the image, or to OpenShift."
     pull_policy: str = "IfNotPresent"
+
+
+class Alive(msgspec.Struct, frozen=True, kw_only=True):
+    """A probe of a run that may be at work. ``since`` and ``until`` are times of the cluster."""
+
+    name: str
+    run: str
+    since: str
+    until: str
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,16 +176,53 @@ def sweep(api: Api, namespace: str) -> tuple[str, ...]:
 
     Those of other machines are left to the cluster: their runs may be alive.
     """
-    selector = ",".join(f"{name}={value}" for name, value in KIND.items())
-    path = path_of(namespace, "jobs", **_JOBS)
-    found = api.items(path, [("labelSelector", selector)], what="Looking for probes left behind")
     gone = []
-    for each in found:
+    for each in _probes(api, namespace, what="Looking for probes left behind"):
         meta = each.get("metadata") or {}
         if abandoned((meta.get("annotations") or {}).get(OWNER, "")):
             remove(api, namespace, str(meta["name"]))
             gone.append(str(meta["name"]))
     return tuple(gone)
+
+
+def alive(api: Api, namespace: str) -> tuple[Alive, ...]:
+    """Return the probes whose runs are not known to have ended, and who have not themselves."""
+    found = []
+    for each in _probes(api, namespace, what="Looking for the probes of other runs"):
+        meta, status = each.get("metadata") or {}, each.get("status") or {}
+        over = any(one.get("status") == "True" and one.get("type") in {"Complete", "Failed"}
+                   for one in status.get("conditions") or ())  # fmt: skip
+        mark = (meta.get("annotations") or {}).get(OWNER, "")
+        if over or "deletionTimestamp" in meta or abandoned(mark):
+            continue
+        since = str(meta.get("creationTimestamp") or "")
+        found.append(
+            Alive(
+                name=str(meta["name"]),
+                run=str((meta.get("labels") or {}).get(RUN_LABEL, "")),
+                since=since,
+                until=_later(since, (each.get("spec") or {}).get("activeDeadlineSeconds") or 0),
+            )
+        )
+    return tuple(found)
+
+
+def _later(since: str, seconds: int) -> str:
+    """Return when a probe is gone at the latest.
+
+    >>> _later("2026-11-24T10:00:00Z", 600), _later("", 600)
+    ('2026-11-24T10:11:00Z', 'its deadline')
+    """
+    try:
+        begun = datetime.strptime(since, _STAMP).replace(tzinfo=timezone.utc)
+    except ValueError:
+        return "its deadline"
+    return (begun + timedelta(seconds=seconds + LEFT_SECONDS)).strftime(_STAMP)
+
+
+def _probes(api: Api, namespace: str, *, what: str) -> list[dict[str, Any]]:
+    selector = ",".join(f"{name}={value}" for name, value in KIND.items())
+    return api.items(path_of(namespace, "jobs", **_JOBS), [("labelSelector", selector)], what=what)
 
 
 def _running(reader: Reader, name: str, spec: ProbeSpec, *, until: float) -> Pod:

@@ -69,5 +69,9 @@ class LeaseHeld(CostMgmtError, RuntimeError):
         self.holder = holder
 
 
+class RunsThere(CostMgmtError, RuntimeError):
+    """Another run judges the release, which what we are about to do would spoil."""
+
+
 class LeaseLost(CostMgmtError, RuntimeError):
     """The Lease that we held is no longer ours."""

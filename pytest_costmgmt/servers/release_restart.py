@@ -12,6 +12,7 @@ from pytest_costmgmt.facts import release as facts
 from pytest_costmgmt.facts.survival import Identity, Survival
 from pytest_costmgmt.kubernetes import rights
 from pytest_costmgmt.kubernetes.api import Api
+from pytest_costmgmt.kubernetes.lease import confirm
 from pytest_costmgmt.kubernetes.objects import Reader, path_of
 from pytest_costmgmt.kubernetes.rights import Right
 from pytest_costmgmt.kubernetes.shapes import Pod
@@ -52,6 +53,8 @@ class Restart:
             row.plant()
             try:
                 before = self._identity(api, row)
+                # The controller renews it; nothing is deleted without.
+                confirm(api, self.place.namespace, facts.LEASE, run=self.run_id)
                 began = time.monotonic()
                 self._delete(api)
                 self._until(api, _another(before.pod))

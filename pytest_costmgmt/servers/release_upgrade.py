@@ -15,6 +15,7 @@ from pytest_costmgmt.facts import release as facts
 from pytest_costmgmt.facts.held import held
 from pytest_costmgmt.facts.upgrades import Held, Stage, Upgrades
 from pytest_costmgmt.kubernetes import helm
+from pytest_costmgmt.kubernetes.lease import confirm
 from pytest_costmgmt.kubernetes.objects import Reader
 from pytest_costmgmt.kubernetes.trouble import HelmFailed
 from pytest_costmgmt.postgres.kept_row import KeptRow
@@ -106,6 +107,9 @@ class _Deeds:
             self.stages[what] = Stage(what=what, error="an upgrade before it did not come about")
             return
         try:
+            # The controller renews it; nothing is upgraded without.
+            place = self.wanted.place
+            confirm(self.reader.api, place.namespace, facts.LEASE, run=self.wanted.run_id)
             act()
             image = self._settled()
             self.stages[what] = Stage(what=what, after=self._held(), image=image)

@@ -92,7 +92,7 @@ ASKED = [
     for rule in published("check-read-only")["rules"]
     for resource in rule["resources"]
     for verb in rule["verbs"]
-    if resource not in {"cronjobs", "configmaps", "events", "networkpolicies", "pods/log"}
+    if resource not in {"cronjobs", "configmaps", "events", "networkpolicies", "pods/log", "leases"}
 ]
 
 

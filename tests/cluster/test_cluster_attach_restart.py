@@ -9,19 +9,25 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.facts.release import LEASE
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.facts.survival import Survival
 from pytest_costmgmt.judge.persistence import survives
+from pytest_costmgmt.kubernetes.lease import held_lease
 from pytest_costmgmt.requirements.reader import load
-from pytest_costmgmt.servers.cluster import Place
+from pytest_costmgmt.servers.cluster import Place as Namespace
 from pytest_costmgmt.servers.release import attach
 from pytest_costmgmt.servers.release_restart import Restart
 from tests.cluster.attach_bed import checker
 from tests.cluster.releases import Release, fresh
 from tests.cluster.testbed.bed import Bed, Object
 
+RUN = "0a1b2c3d"
 WIPE = "/var/lib/pgsql/data/wipe"
-DELETE: Object = {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]}
+DELETE: tuple[Object, ...] = (
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["delete"]},
+    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get"]},
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,18 +37,22 @@ def release(bed: Bed) -> Iterator[Release]:
         yield made
 
 
-def restarted(release: Release, *, rules: tuple[Object, ...] = (DELETE,)) -> Survival:
+def restarted(release: Release, *, rules: tuple[Object, ...] = DELETE) -> Survival:
     """Act it out by an account that may delete pods, or may not."""
     name = "restarter" if rules else "onlooker"
     role = checker("check-read-only")
     role["metadata"]["name"] = name
     role = {**role, "rules": [*role["rules"], *rules]}
     kubeconfig = release.bed.account(release.namespace, name, role)
-    place = Place(namespace=release.namespace, kubeconfig=str(kubeconfig))
-    with contextlib.closing(attach(place, load("koku-hive"), network=False)) as attached:
+    place = Namespace(namespace=release.namespace, kubeconfig=str(kubeconfig))
+    api = Namespace(namespace=release.namespace, kubeconfig=str(release.bed.kubeconfig)).api()
+    with (
+        held_lease(api, release.namespace, LEASE, run=RUN),
+        contextlib.closing(attach(place, load("koku-hive"), network=False)) as attached,
+    ):
         administrator = attached.require().administrator
         assert administrator is not None
-        return Restart(place, administrator, run_id="0a1b2c3d")()
+        return Restart(place, administrator, run_id=RUN)()
 
 
 def test_who_may_not_delete_pods_is_told_and_nothing_is_done(release: Release) -> None:

@@ -16,6 +16,7 @@ from pytest_costmgmt.kubernetes import helm
 from pytest_costmgmt.requirements.reader import load
 from pytest_costmgmt.servers.cluster import Place
 from pytest_costmgmt.servers.release import attach
+from pytest_costmgmt.servers.release_hold import hold
 from pytest_costmgmt.servers.release_upgrade import Upgrade, Upgrading
 from tests.chart.helm import helm as helm_program
 from tests.chart.rendering import CHART
@@ -51,7 +52,9 @@ def upgraded(release: Release, chart: Path, *, tag: str = "next") -> tuple[Relea
     """Do all of it with this chart; return the release's facts, and what came of it."""
     place = Place(namespace=release.namespace, kubeconfig=str(release.bed.kubeconfig))
     wanted = Upgrade(place=place, chart=str(chart), run_id="0a1b2c3d", key="00", tag=tag)
-    with contextlib.closing(attach(place, load("koku-hive"), effect="probe")) as attached:
+    acting = attach(place, load("koku-hive"), effect="probe", run=wanted.run_id)
+    with contextlib.closing(acting) as attached:
+        hold(attached)
         found = ReleaseFacts(objects=attached.objects)
         return found, Upgrading(wanted, attached.require())()
 

@@ -118,11 +118,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.api.objects[f"{split.path}/{named}"] = body
             self.api.created(split.path, body)
             return self._say(201, body)
+        if self.command == "PUT":
+            self.api.objects[split.path] = body
+            return self._say(200, body)
         if self.command == "DELETE":
             return self._delete(split.path)
         return self._get(split.path, split.query)
 
-    do_GET = do_POST = do_DELETE = _serve  # noqa: N815 - as http.server calls them
+    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - as http.server calls them
 
     def _get(self, path: str, query: str) -> None:
         found = self.api.objects.get(path)

@@ -8,9 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pytest_costmgmt.initialize.server import initialize
+from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.postgres.programs import Programs
+from pytest_costmgmt.requirements.reader import load
 from tests import release_objects as made
-from tests.server.access_server import OwnServer
+from tests.server.access_server import OwnServer, own_server
 from tests.server.pod_api import PodApi, pod_api, status
+from tests.server.run_support import Place, Ran
 
 Object = dict[str, Any]
 
@@ -18,6 +23,9 @@ CORE = f"/api/v1/namespaces/{made.NAMESPACE}"
 APPS = f"/apis/apps/v1/namespaces/{made.NAMESPACE}"
 BATCH = f"/apis/batch/v1/namespaces/{made.NAMESPACE}"
 DISCOVERY = f"/apis/discovery.k8s.io/v1/namespaces/{made.NAMESPACE}"
+LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{made.NAMESPACE}/leases"
+TRUSTED = "local all all trust"
+ASKED = "host all all 127.0.0.1/32 scram-sha-256"
 NETWORKING = f"/apis/networking.k8s.io/v1/namespaces/{made.NAMESPACE}"
 
 
@@ -102,6 +110,40 @@ class ReleaseApi:
 
 @contextmanager
 def release_api(server: OwnServer) -> Iterator[ReleaseApi]:
-    """Serve a namespace with a release whose server this is."""
+    """Serve a namespace with a release whose server this is, its data on the claim's mount."""
     with pod_api() as cluster:
-        yield ReleaseApi(cluster, server)
+        api = ReleaseApi(cluster, server)
+        for path in (f"{CORE}/pods/postgres-0", f"{APPS}/statefulsets/postgres"):
+            spec = api.objects[path]["spec"]
+            container = spec.get("template", {}).get("spec", spec)["containers"][0]
+            container["volumeMounts"][0]["mountPath"] = str(server.data.parent)
+        yield api
+
+
+@contextmanager
+def release_server(programs: Programs) -> Iterator[OwnServer]:
+    """Yield a server as a release's is: nobody on its localhost is asked, everybody else is."""
+    settings = ("shared_preload_libraries=pg_stat_statements", "timezone=UTC")
+    with own_server(programs, settings, hba=(TRUSTED, ASKED)) as server:
+        server.sql(
+            f"CREATE ROLE koku LOGIN PASSWORD '{made.PASSWORD}'",
+            "CREATE DATABASE koku OWNER koku TEMPLATE template0",
+            f"CREATE ROLE hive LOGIN PASSWORD '{made.HIVE_PASSWORD}'",
+            "CREATE DATABASE hive OWNER hive TEMPLATE template0",
+        )
+        admin = Login(role="postgres", database="postgres", where=server.where)
+        initialize(admin, requirements=load("koku-hive"), ours=False, deadline=10)
+        yield server
+
+
+def attached(place: Place, release: ReleaseApi, *arguments: str) -> Ran:
+    """Run the suite over the release; no password is said or written, nothing is left."""
+    kubeconfig = release.kubeconfig(place.folder / "kubeconfig")
+    ran = place.run(
+        "--costmgmt-namespace", made.NAMESPACE, f"--costmgmt-kubeconfig={kubeconfig}", *arguments
+    )
+    for password in (made.PASSWORD, made.HIVE_PASSWORD):
+        assert password not in ran.said
+        assert password not in (ran.folder / "report.json").read_text()
+    assert place.litter() == []
+    return ran

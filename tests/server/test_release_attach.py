@@ -10,36 +10,32 @@ from pathlib import Path
 
 import pytest
 
-from pytest_costmgmt.initialize.server import initialize
-from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.programs import Programs
-from pytest_costmgmt.requirements.reader import load
 from tests import release_objects as made
 from tests.server import run_support
-from tests.server.access_server import OwnServer, own_server
+from tests.server.access_server import OwnServer
 from tests.server.pod_api import status
-from tests.server.release_api import APPS, BATCH, CORE, NETWORKING, ReleaseApi, release_api
+from tests.server.release_api import (
+    APPS,
+    ASKED,
+    BATCH,
+    CORE,
+    NETWORKING,
+    TRUSTED,
+    ReleaseApi,
+    attached,
+    release_api,
+    release_server,
+)
 from tests.server.run_support import Place, Ran
 
-# As the database's image has it: nobody on the pod's localhost is asked, everybody else is.
-TRUSTED = "local all all trust"
-ASKED = "host all all 127.0.0.1/32 scram-sha-256"
 GROUPS = ("CM-REL", "CM-SEC", "CM-PER")
 
 
 @pytest.fixture(scope="module")
 def server(programs: Programs) -> Iterator[OwnServer]:
     """A server with the application's role and database, initialized."""
-    settings = ("shared_preload_libraries=pg_stat_statements", "timezone=UTC")
-    with own_server(programs, settings, hba=(TRUSTED, ASKED)) as server:
-        server.sql(
-            f"CREATE ROLE koku LOGIN PASSWORD '{made.PASSWORD}'",
-            "CREATE DATABASE koku OWNER koku TEMPLATE template0",
-            f"CREATE ROLE hive LOGIN PASSWORD '{made.HIVE_PASSWORD}'",
-            "CREATE DATABASE hive OWNER hive TEMPLATE template0",
-        )
-        admin = Login(role="postgres", database="postgres", where=server.where)
-        initialize(admin, requirements=load("koku-hive"), ours=False, deadline=10)
+    with release_server(programs) as server:
         yield server
 
 
@@ -47,10 +43,6 @@ def server(programs: Programs) -> Iterator[OwnServer]:
 def release(server: OwnServer) -> Iterator[ReleaseApi]:
     """The namespace around it; its data folder is said to be on the claim's mount."""
     with release_api(server) as api:
-        for path in (f"{CORE}/pods/postgres-0", f"{APPS}/statefulsets/postgres"):
-            spec = api.objects[path]["spec"]
-            container = spec.get("template", {}).get("spec", spec)["containers"][0]
-            container["volumeMounts"][0]["mountPath"] = str(server.data.parent)
         yield api
 
 
@@ -59,19 +51,6 @@ def place() -> Iterator[Place]:
     """Folders of the run."""
     with run_support.place() as found:
         yield found
-
-
-def attached(place: Place, release: ReleaseApi, *arguments: str) -> Ran:
-    """Run the suite over the release."""
-    kubeconfig = release.kubeconfig(place.folder / "kubeconfig")
-    ran = place.run(
-        "--costmgmt-namespace", made.NAMESPACE, f"--costmgmt-kubeconfig={kubeconfig}", *arguments
-    )
-    for password in (made.PASSWORD, made.HIVE_PASSWORD):
-        assert password not in ran.said
-        assert password not in (ran.folder / "report.json").read_text()
-    assert place.litter() == []
-    return ran
 
 
 def of_release(ran: Ran) -> dict[str, str]:
