@@ -176,6 +176,7 @@ def bootstrap(dry_run: bool, **values: Any) -> None:
             asked = release_bootstrap.Asked(
                 settings=settings,
                 dry_run=dry_run,
+                release=settings.release,
                 chart=settings.chart,
                 values=settings.values,
                 **deploying,
@@ -183,7 +184,7 @@ def bootstrap(dry_run: bool, **values: Any) -> None:
             smoke = partial(_smoke, given(values))
             return release_bootstrap.run(asked, environ, validate=smoke, echo=click.echo)
         if any(deploying.values()):
-            raise UsageProblem("--release and its like deploy: give --namespace.")
+            raise UsageProblem("--timeout and its like deploy: give --namespace.")
         return bootstrap_command.run(settings, environ, dry_run=dry_run, echo=click.echo)
 
     sys.exit(_told(run))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 RELEASING = (
-    "create_namespace", "release", "timeout", "migrate_volume", "backup_to",
+    "create_namespace", "timeout", "migrate_volume", "backup_to",
 )  # fmt: skip
 "What :func:`releasing` gives."
 
@@ -24,9 +24,6 @@ def releasing(function: Any) -> Any:
     path = click.Path(path_type=Path)
     options = (
         click.option("--create-namespace", is_flag=True, help="create the namespace if it is not"),
-        click.option(
-            "--release", metavar="NAME", help="default: the one that is there, else cost-mgmt-infra"
-        ),
         click.option(
             "--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
             help="how long the database's pod may take to get ready (default 600)",

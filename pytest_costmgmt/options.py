@@ -73,6 +73,12 @@ OPTIONS: tuple[Option, ...] = (
         target=True,
     ),
     Option("namespace", "the Kubernetes namespace of a release", metavar="NS", target=True),
+    Option(
+        "release",
+        "the Helm release that the namespace's database must be of, where it does not say so itself"
+        " or to insist on it; for what deploys: its name",
+        metavar="NAME",
+    ),
     Option("kubeconfig", "the kubeconfig, in place of KUBECONFIG", kind="path", metavar="FILE"),
     Option("context", "the kubeconfig's context; default: its current one", metavar="NAME"),
     Option(

@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dsn: Secret | None
     service: str | None
     namespace: str | None
+    release: str | None
     kubeconfig: Path | None
     context: str | None
     host: str | None
@@ -187,6 +188,11 @@ def _settled(
         raise UsageProblem(
             "--costmgmt-deploy makes a server, and --costmgmt-host names one: give one of them."
         )
+    if values["release"] is not None and values["host"] is not None:
+        raise UsageProblem(
+            "--costmgmt-release names a release in the namespace, and --costmgmt-host a server"
+            " outside, which is none: give one of them."
+        )
     needed = EFFECT_OF_PROFILE[profile]
     if EFFECTS.index(needed) > EFFECTS.index(allow) and needed != "probe":
         raise UsageProblem(
@@ -202,7 +208,7 @@ def _settled(
     plain = {
         BY_NAME[name].attribute: values[name]
         for name in (
-            "service", "namespace", "kubeconfig", "context", "host", "secret",
+            "service", "namespace", "release", "kubeconfig", "context", "host", "secret",
             "chart", "values", "upgrade-tag", "as", "probe-image",
             "password-file", "admin-password-file", "hive-password-file", "migrations",
             "postgres", "bindir", "cache", "report", "failed-logins",
@@ -288,9 +294,9 @@ _ONLY_FOR = {
     **dict.fromkeys(("password-file", "admin-dsn", "admin-password-file"), "external"),
     **dict.fromkeys(("bindir", "postgres"), "embedded"),
     **dict.fromkeys(
-        ("kubeconfig", "context", "host", "secret", "deploy", "chart", "values", "upgrade-tag",
-         "as", "as-group", "probe-image", "probe-label",
-         "probe-annotation", "probe-node-selector"),
+        ("release", "kubeconfig", "context", "host", "secret", "deploy", "chart", "values",
+         "upgrade-tag", "as", "as-group", "probe-image", "probe-label", "probe-annotation",
+         "probe-node-selector"),
         "release",
     ),
     "hive-password-file": "external",

@@ -226,12 +226,17 @@ def config_map() -> Object:
 
 
 def helm_record(
-    revision: int = 1, status: str = "deployed", values: Object | None = None
+    revision: int = 1,
+    status: str = "deployed",
+    values: Object | None = None,
+    *,
+    name: str = RELEASE,
+    renders: str = "kind: Service",
 ) -> Object:
     """Return the Secret in which Helm keeps a revision."""
-    manifest = "kind: Service\n---\nkind: Secret\nstringData: {password: " + PASSWORD + "}\n"
+    manifest = f"{renders}\n---\nkind: Secret\nstringData: {{password: {PASSWORD}}}\n"
     said = {
-        "name": RELEASE,
+        "name": name,
         "config": values or {},
         "manifest": manifest,
         "chart": {"metadata": {"name": "cost-management-infrastructure", "version": "1.0.0"}},
@@ -239,9 +244,9 @@ def helm_record(
     data = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(said).encode()))).decode()
     return {
         "metadata": {
-            "name": f"sh.helm.release.v1.{RELEASE}.v{revision}",
+            "name": f"sh.helm.release.v1.{name}.v{revision}",
             "labels": {
-                "owner": "helm", "name": RELEASE, "status": status, "version": str(revision),
+                "owner": "helm", "name": name, "status": status, "version": str(revision),
             },
         },
         "type": "helm.sh/release.v1",

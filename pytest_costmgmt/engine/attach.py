@@ -29,6 +29,7 @@ from pytest_costmgmt.servers import Server
 from pytest_costmgmt.servers.cluster import place_of, wishes_of
 from pytest_costmgmt.servers.release import SUPERUSER, Attachment, NoRelease, attach
 from pytest_costmgmt.servers.release_hold import Quiet, hold
+from pytest_costmgmt.servers.release_named import WrongRelease
 from pytest_costmgmt.servers.release_outside import attach_outside
 from pytest_costmgmt.servers.release_upgrade import Upgrade
 from pytest_costmgmt.settings import EFFECT_OF_PROFILE, Settings, environment
@@ -79,6 +80,8 @@ class Attached:
             self.deployment.up()
         try:
             self.attachment = self._attached()
+        except WrongRelease:
+            raise
         except UsageProblem as error:
             # A kubeconfig that cannot be used: the environment's fault, told in the report.
             raise NoRelease(error.message, hint=error.hint) from None
@@ -99,7 +102,8 @@ class Attached:
             "hive": self._hive(), "found": self._found, "say": self.say,
         }  # fmt: skip
         if settings.host is None:
-            return attach(self.place, self.requirements, **common)
+            named = settings.release or ""
+            return attach(self.place, self.requirements, release=named, **common)
         return attach_outside(
             self.place,
             self.requirements,
@@ -263,6 +267,7 @@ class Attached:
             run_id=self.run_id,
             key=self.key.hex(),
             tag=self.settings.upgrade_tag or "",
+            release=self.settings.release or "",
         )
         return msgspec.json.encode(wanted).decode()
 

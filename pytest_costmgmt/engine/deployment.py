@@ -54,7 +54,10 @@ class Deployment:
             )
         self.begun = True
         asked = release_bootstrap.Asked(
-            settings=self.settings, chart=self.settings.chart, values=self.settings.values
+            settings=self.settings,
+            release=self.settings.release,
+            chart=self.settings.chart,
+            values=self.settings.values,
         )
         status = release_bootstrap.run(asked, environment(), validate=lambda: 0, echo=self.say)
         if status:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
+from pytest_costmgmt.kubernetes.helm_holders import holders
 from pytest_costmgmt.kubernetes.objects import Reader
 from pytest_costmgmt.kubernetes.secret_objects import SecretFacts, secret_facts
 from pytest_costmgmt.kubernetes.shapes import (
@@ -55,6 +56,10 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
     secret: SecretFacts | None = None
     migration: PodTemplate | None = None
     "What the application's migration Job is made from (CronJob cost-mgmt-migration)."
+    named: str = ""
+    "The release that was asked for by name."
+    holders: tuple[str, ...] = ()
+    "The releases whose records render the StatefulSet, where it does not name its own."
     refused: dict[str, str] = {}
     given: str = ""
     "The Secret that the operator named, of a server outside (``external``)."
@@ -63,8 +68,11 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def release(self) -> str:
-        """The Helm release that the StatefulSet says it belongs to, or ""."""
-        return "" if self.stateful_set is None else self.stateful_set.meta.release
+        """The Helm release that the StatefulSet says it belongs to, or the records do, or ""."""
+        told = "" if self.stateful_set is None else self.stateful_set.meta.release
+        if told or self.named in self.holders:
+            return told or self.named
+        return self.holders[0] if len(self.holders) == 1 else ""
 
     @property
     def container(self) -> Container | None:
@@ -125,8 +133,11 @@ def read_around(reader: Reader, *, key: bytes, secret: str, external: str) -> Ob
     )
 
 
-def read(reader: Reader, *, key: bytes) -> Objects:
-    """Return the snapshot; ``key`` is the run's. What we may not read is in ``refused``."""
+def read(reader: Reader, *, key: bytes, named: str = "") -> Objects:
+    """Return the snapshot; ``key`` is the run's. What we may not read is in ``refused``.
+
+    ``named`` is the release that was asked for by name; whether it is there is not judged here.
+    """
     reading = _Reading(reader)
     one = reading.one
     objects = Objects(
@@ -135,6 +146,7 @@ def read(reader: Reader, *, key: bytes) -> Objects:
         pod=one("pod postgres-0", lambda: reader.pod(POD)),
         service=one("Service postgres", lambda: reader.service(SERVICE)),
         endpoints=one("the Service's endpoints", lambda: reader.endpoints(SERVICE)) or (),
+        named=named,
     )
     name = objects.secret_name
     claim = one("the pod's claim", lambda: reader.claim(claim_name(objects)))
@@ -144,8 +156,13 @@ def read(reader: Reader, *, key: bytes) -> Objects:
         if isinstance(seen, str):
             reading.refused["the volume"] = seen
             seen = None
+    held: tuple[str, ...] = ()
+    if objects.stateful_set is not None and not objects.release:
+        found = one("Helm's records", lambda: _holders(reader, key))
+        held = found or ()
     return msgspec.structs.replace(
         objects,
+        holders=held,
         claim=claim,
         volume=seen,
         migration=one("CronJob cost-mgmt-migration", lambda: _migration(reader, key)),
@@ -155,6 +172,10 @@ def read(reader: Reader, *, key: bytes) -> Objects:
         ),
         refused=reading.refused,
     )
+
+
+def _holders(reader: Reader, key: bytes) -> tuple[str, ...]:
+    return holders(reader.api, reader.namespace, "StatefulSet", STATEFUL_SET, key=key)
 
 
 def _migration(reader: Reader, key: bytes) -> PodTemplate | None:

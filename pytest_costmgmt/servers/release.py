@@ -34,6 +34,7 @@ from pytest_costmgmt.requirements.model import Requirements
 from pytest_costmgmt.secret import Secret
 from pytest_costmgmt.servers import Server
 from pytest_costmgmt.servers.cluster import Place, ProbeWishes
+from pytest_costmgmt.servers.release_named import be_sure
 
 Say = Callable[[str], None]
 
@@ -153,6 +154,7 @@ def attach(
     key: bytes = b"",
     hive: Secret | None = None,
     network: bool = True,
+    release: str = "",
     found: Callable[[Attachment], None] = lambda _: None,
     say: Say = lambda _: None,
 ) -> Attachment:
@@ -160,9 +162,10 @@ def attach(
 
     ``found`` hears of the release as soon as its objects are read, before a probe starts.
 
-    ``network=False`` opens the administrator's door alone. ``hive`` is the password of role hive,
-    where no Secret that the release names holds it. Raises CostMgmtError where nothing can be told
-    of the release: no such cluster, namespace, release, or right.
+    ``release`` is the one that it must be. ``network=False`` opens the administrator's door alone.
+    ``hive`` is the password of role hive, where no Secret that the release names holds it. Raises
+    CostMgmtError where nothing can be told of the release: no such cluster, namespace, release, or
+    right; WrongRelease where it is not the one that was asked for, or one of several.
     """
     attached = Attachment(
         place,
@@ -172,7 +175,7 @@ def attach(
         wishes=wishes or ProbeWishes(),
     )
     try:
-        _find(attached)
+        _find(attached, release)
         found(attached)
         attaching = Attaching(attached, requirements, effect, say)
         try:
@@ -195,19 +198,20 @@ def refuse_missing(attached: Attachment) -> None:
         )
 
 
-def _find(attached: Attachment) -> None:
+def _find(attached: Attachment, release: str) -> None:
     """Read the release's objects; raise what keeps anything from being told of it."""
     api, namespace = attached.api, attached.place.namespace
     refuse_missing(attached)
     purpose = f"Attaching to the release in namespace {namespace!r}"
     rights.demand(api, namespace, reading_rights(), purpose=purpose)
-    attached.objects = objects = facts.read(attached.reader, key=attached.key)
+    attached.objects = objects = facts.read(attached.reader, key=attached.key, named=release)
     if objects.stateful_set is None:
         raise NoRelease(
             f"There is no StatefulSet {facts.STATEFUL_SET} in namespace {namespace!r} of"
             f" {api.label}: no release of cost-management-infrastructure is deployed there.",
             hint="Deploy it (`costmgmt bootstrap --namespace NS`), or name its namespace.",
         )
+    be_sure(objects, release)
     if objects.secret_name != facts.SECRET:
         own = Right("get", "secrets", name=objects.secret_name)
         rights.demand(api, namespace, [own], purpose=purpose)

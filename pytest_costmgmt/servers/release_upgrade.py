@@ -42,6 +42,8 @@ class Upgrade(msgspec.Struct, frozen=True, kw_only=True):
     run_id: str
     key: str
     tag: str = ""
+    release: str = ""
+    "The one that was asked for by name."
 
 
 class Upgrading:
@@ -82,7 +84,7 @@ class _Deeds:
         api = place.api()
         self.key = wanted.key.encode()
         self.reader = Reader(api, place.namespace)
-        self.objects = facts.read(self.reader, key=self.key)
+        self.objects = facts.read(self.reader, key=self.key, named=wanted.release)
         self.release = self.objects.release
         self.helm = helm.Helm(helm.find(), api.access, place.namespace)
         self.stages: dict[str, Stage] = {}

@@ -77,6 +77,12 @@ def test_what_addopts_brought_is_told_apart() -> None:
         ({"probe-label": ["a=b"]}, {}, ("--costmgmt-probe-label", "embedded")),
         ({"namespace": "ns", "probe-label": ["a"]}, {}, ("--costmgmt-probe-label", "NAME=VALUE")),
         ({"deploy": "yes"}, {}, ("--costmgmt-deploy", "embedded")),
+        ({"release": "mine"}, {}, ("--costmgmt-release", "embedded")),
+        (
+            {"namespace": "ns", "host": "db", "secret": "s", "release": "mine"},
+            {},
+            ("--costmgmt-release", "--costmgmt-host"),
+        ),
         (
             {"namespace": "ns", "host": "db", "secret": "s", "deploy": "yes"},
             {},
