@@ -177,6 +177,10 @@ class Controller:
         junit.add_missing(self.config, missing, self.settled(), told=self.crashed)
         for report in junit.verdict(self, decided):
             self.config.hook.pytest_runtest_logreport(report=report)
+        if self.config.pluginmanager.has_plugin("allure_listener"):
+            from pytest_costmgmt.engine.report import allure  # noqa: PLC0415 - if active
+
+            allure.verdict(self, decided)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:

@@ -108,10 +108,13 @@ def properties(case: Any) -> dict[str, str]:
 
 
 def results(files: Files) -> dict[str, dict[str, Any]]:
-    """Return Allure's results by check id."""
+    """Return Allure's results by check id; the verdict's is by itself."""
     read = [json.loads(path.read_text()) for path in files.allure.glob("*-result.json")]
     found = {each["name"].split()[0]: each for each in read}
     assert len(found) == len(read)
+    verdict = found.pop("verdict:")
+    assert (verdict["name"], verdict["status"]) == ("verdict: non-conformant", "failed")
+    assert "CM-SRV-001" in verdict["statusDetails"]["trace"]
     return found
 
 

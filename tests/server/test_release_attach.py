@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
 import subprocess
@@ -243,11 +244,13 @@ def test_a_failure_shows_what_the_cluster_says(
         "lastTimestamp": "2026-11-24T10:00:00Z",
     }  # fmt: skip
     release.objects[f"{CORE}/events"] = [event]
-    log = f"LOG: started\nSTATEMENT:  ALTER ROLE x PASSWORD 'never-known'\n{leak}\n"
+    log = "an older line\n" * 20_000
+    log += f"LOG: started\nSTATEMENT:  ALTER ROLE x PASSWORD 'never-known'\n{leak}\n"
     release.objects[f"{CORE}/pods/postgres-0/log"] = log.encode()
     release.objects[f"{CORE}/services/postgres"]["spec"]["selector"] = {"app": leak}
-    junit = tmp_path / "junit.xml"
-    ran = attached(place, release, f"--junitxml={junit}").sound(1, "non-conformant")
+    junit, allure = tmp_path / "junit.xml", tmp_path / "allure"
+    written = (f"--junitxml={junit}", f"--alluredir={allure}")
+    ran = attached(place, release, *written).sound(1, "non-conformant")
     shown = {each["title"]: each["text"] for each in ran.report["exhibits"]}
     assert "Unhealthy" in shown["events"]
     assert "LOG: started" in shown["log of postgresql"]
@@ -255,9 +258,16 @@ def test_a_failure_shows_what_the_cluster_says(
     assert (
         "postgresql-data-postgres-0" in shown["persistentvolumeclaims postgresql-data-postgres-0"]
     )
-    whole = "".join(path.read_text() for path in ran.folder.iterdir()) + junit.read_text()
+    files = [junit, *ran.folder.iterdir(), *allure.iterdir()]
     for password in (made.PASSWORD, "never-known"):
-        assert password not in whole
+        assert not [path for path in files if password in path.read_text()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    results = [json.loads(path.read_text()) for path in allure.glob("*-result.json")]
+    (verdict,) = (each for each in results if each["name"] == "verdict: non-conformant")
+    attachments = {a["name"]: (allure / a["source"]).read_text() for a in verdict["attachments"]}
+    assert attachments == shown
+    assert "are left out]" in shown["log of postgresql"]
+    assert max(map(len, shown.values())) < 49_000
     assert "Unhealthy" in ran.out
     assert "Unhealthy" in junit.read_text()
     assert "Unhealthy" in (ran.folder / "report.html").read_text()

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
+import uuid
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import allure_commons
 import pytest
-from allure_commons.model2 import Label, Link, Status, StatusDetails
+from allure_commons.model2 import Attachment, Label, Link, Status, StatusDetails, TestResult
 from allure_commons.types import AttachmentType, LabelType, LinkType, Severity
 
 from pytest_costmgmt.engine.check import MUST, Check
+from pytest_costmgmt.engine.collection import NODE_ID
 from pytest_costmgmt.engine.outcome import Result
 from pytest_costmgmt.engine.present import told
+from pytest_costmgmt.engine.report.logs import without_passwords
 from pytest_costmgmt.judge.finding import Finding
 from pytest_costmgmt.secret import redact
+
+if TYPE_CHECKING:
+    from pytest_costmgmt.engine.controller import Controller
 
 STATUS = {
     "passed": Status.PASSED,
     "failed": Status.FAILED,
     "error": Status.BROKEN,
     "blocked": Status.BROKEN,
+}
+VERDICTS = {
+    "conformant": Status.PASSED,
+    "non-conformant": Status.FAILED,
+    "inconclusive": Status.BROKEN,
 }
 SEVERITY = {True: Severity.CRITICAL, False: Severity.NORMAL}
 
@@ -69,6 +82,39 @@ class Allure:
         """Attachments are 0600 too."""
         with _private():
             yield
+
+
+def verdict(controller: Controller, decided: str) -> None:
+    """Write the verdict as a result of its own, with what the target showed attached to it."""
+    tell = allure_commons.plugin_manager.hook
+    shown = []
+    with _private():
+        for each in controller.exhibits:
+            name = f"{uuid.uuid4()}-attachment.txt"
+            tell.report_attached_data(body=without_passwords(each.text), file_name=name)
+            shown.append(Attachment(name=redact(each.title), source=name, type="text/plain"))
+        full, reasons = f"{NODE_ID}#verdict", redact("\n".join(controller.reasons()))
+        known = hashlib.sha256(full.encode()).hexdigest()[:32]
+        moment = time.time_ns() // 1_000_000
+        told = TestResult(
+            uuid=str(uuid.uuid4()),
+            name=f"verdict: {decided}",
+            fullName=full,
+            historyId=known,
+            testCaseId=known,
+            status=VERDICTS[decided],
+            attachments=shown,
+            start=moment,
+            stop=moment,
+            description=reasons or None,
+            labels=[
+                Label(name=LabelType.FEATURE, value="verdict"),
+                Label(name=LabelType.SEVERITY, value=Severity.CRITICAL.value),
+            ],
+        )
+        if decided != "conformant":
+            told.statusDetails = StatusDetails(message=decided, trace=reasons)
+        tell.report_result(result=told)
 
 
 def _full_name(nodeid: str) -> str:
