@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_costmgmt.engine.check import MUST, READ_ONLY, SHOULD, check
 from pytest_costmgmt.engine.evidence import require
 from pytest_costmgmt.facts.access import AccessFacts
+from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.judge import authentication
 from pytest_costmgmt.judge import connection as judge
 from pytest_costmgmt.requirements.model import Requirements
@@ -129,9 +130,9 @@ def test_wrong_password_is_refused(costmgmt_access: AccessFacts) -> None:
     " word; DATABASE_SERVICE_CERT makes it verify-full.",
     reference="koku/database.py (DATABASE_SERVICE_CERT); libpq sslmode",
 )
-def test_connection_is_encrypted(costmgmt_access: AccessFacts) -> None:
+def test_connection_is_encrypted(costmgmt_access: AccessFacts, costmgmt_context: Context) -> None:
     """A connection over the network SHOULD be encrypted."""
-    require(judge.tls(costmgmt_access))
+    require(judge.tls(costmgmt_access, mode=costmgmt_context.mode))
 
 
 @check(

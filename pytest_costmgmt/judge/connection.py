@@ -203,8 +203,8 @@ def _hive_refused(seen: Attempt) -> Finding:
     )
 
 
-def tls(facts: AccessFacts) -> Judgement:
-    """Judge that a connection over the network is encrypted."""
+def tls(facts: AccessFacts, *, mode: str = "external") -> Judgement:
+    """Judge that a connection over the network is encrypted; ``mode`` is the context's."""
     session = _session(facts)
     if session.local:
         return not_supported("a Unix socket stays on this machine and has no TLS")
@@ -214,16 +214,34 @@ def tls(facts: AccessFacts) -> Judgement:
         summary="the connection is not encrypted",
         expected="TLS between the application and the server",
         found="plain text: passwords' proofs and all data can be read on the way",
-        fix=Fix(
-            kind="sql",
-            text="-- after server.crt and server.key (0600) were put into the data folder:\n"
-            "ALTER SYSTEM SET ssl = on;\nSELECT pg_catalog.pg_reload_conf();\n"
-            "-- and for the application: DATABASE_SERVICE_CERT, or PGSSLMODE=verify-full",
-            needs="superuser, and an administrator of the server's files",
-            database="postgres",
-        ),
+        fix=_tls_by_the_chart() if mode == "release" else _tls_by_the_server(),
     )
     return judgement(["ssl_in_use"], [found])
+
+
+def _tls_by_the_server() -> Fix:
+    return Fix(
+        kind="sql",
+        text="-- after server.crt and server.key (0600) were put into the data folder:\n"
+        "ALTER SYSTEM SET ssl = on;\nSELECT pg_catalog.pg_reload_conf();\n"
+        "-- and for the application: DATABASE_SERVICE_CERT, or PGSSLMODE=verify-full",
+        needs="superuser, and an administrator of the server's files",
+        database="postgres",
+    )
+
+
+def _tls_by_the_chart() -> Fix:
+    """A release's pod takes its files from its values: what is put into it by hand goes with it."""
+    return Fix(
+        kind="values",
+        text="# A certificate for the Service's name, in a Secret, made first:\n"
+        "#   kubectl -n NAMESPACE create secret tls postgres-tls --cert=tls.crt --key=tls.key\n"
+        "postgresql:\n  tls:\n    secretName: postgres-tls\n"
+        "# Who signed it, for the application's migrations (a Secret with ca.crt):\n"
+        "migration:\n  tls:\n    caSecretName: postgres-ca",
+        needs="who installs the chart: helm upgrade --install RELEASE"
+        " charts/cost-management-infrastructure --reuse-values -f FILE; the pod is replaced",
+    )
 
 
 def intrusion(facts: AccessFacts, requirements: Requirements) -> Judgement:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.access import AccessFacts, Reach, Rule, Session, Setting
@@ -15,6 +17,7 @@ from pytest_costmgmt.judge.finding import Judgement
 from pytest_costmgmt.postgres.attempt import Attempt
 from pytest_costmgmt.requirements.reader import load
 
+CHART = Path(__file__).parents[2] / "charts" / "cost-management-infrastructure"
 NEEDS, ONPREM = load("koku-hive"), load("koku-onprem")
 OWN = Attempt(
     role="koku", database="koku", offered="own", outcome="accepted", method="scram-sha-256",
@@ -208,3 +211,21 @@ def test_fixes_quote_every_name() -> None:
     fix = judge.own_database(facts, NEEDS).findings[0].fix
     assert fix is not None
     assert fix.text == 'GRANT CONNECT ON DATABASE "Kök-u db" TO "k""o";'
+
+
+def test_a_release_s_tls_is_a_value_of_its_chart() -> None:
+    """A server's own files and settings would go with its pod; elsewhere there is no chart."""
+    plain = session(encrypted=False)
+    of_release, elsewhere = (
+        judge.tls(plain, mode=mode).findings[0].fix for mode in ("release", "external")
+    )
+    assert of_release is not None
+    assert elsewhere is not None
+    body = "\n".join(line for line in of_release.text.splitlines() if not line.startswith("#"))
+    values = yaml.safe_load(body)
+    chart = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert values["postgresql"]["tls"].keys() <= chart["postgresql"]["tls"].keys()
+    assert values["migration"]["tls"].keys() <= chart["migration"]["tls"].keys()
+    assert (of_release.kind, elsewhere.kind) == ("values", "sql")
+    assert "ALTER SYSTEM" not in of_release.text
+    assert "helm" not in elsewhere.text + elsewhere.needs

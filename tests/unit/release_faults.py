@@ -1,0 +1,366 @@
+"""A healthy release as it is read, and what can be wrong with it, one thing at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.facts.release import Objects
+from pytest_costmgmt.facts.release_seen import Inside, Network, ReleaseFacts, decoded
+from pytest_costmgmt.judge import persistence, release, release_pod, secrets
+from pytest_costmgmt.judge.finding import Judgement
+from pytest_costmgmt.kubernetes import shapes_read
+from pytest_costmgmt.kubernetes.leaks import Leaks, Record
+from pytest_costmgmt.kubernetes.policies import policy
+from pytest_costmgmt.kubernetes.secret_objects import facts_of
+from pytest_costmgmt.postgres.attempt import Attempt
+from tests import release_objects as made
+
+Object = dict[str, Any]
+Plant = Callable[[dict[str, Any]], object]
+
+JUDGES: Mapping[str, Callable[[ReleaseFacts], Judgement]] = {
+    "CM-REL-001": release.deployed,
+    "CM-REL-002": release.pod_ready,
+    "CM-REL-003": release.service,
+    "CM-REL-004": release_pod.probed,
+    "CM-REL-005": release_pod.resourced,
+    "CM-REL-006": release_pod.pinned,
+    "CM-REL-007": release_pod.restricted,
+    "CM-REL-008": release_pod.discreet,
+    "CM-REL-009": release_pod.recorded,
+    "CM-REL-010": release_pod.tokenless,
+    "CM-SEC-001": secrets.keys,
+    "CM-SEC-002": secrets.nothing_more,
+    "CM-SEC-003": secrets.whole,
+    "CM-SEC-004": secrets.plain,
+    "CM-SEC-005": secrets.taken,
+    "CM-SEC-006": secrets.unchanged,
+    "CM-SEC-007": secrets.opens,
+    "CM-SEC-008": secrets.superuser_stays_out,
+    "CM-SEC-009": secrets.enforced,
+    "CM-PER-001": persistence.on_the_volume,
+    "CM-PER-002": persistence.bound,
+}
+
+
+def accepted(role: str = "koku") -> Attempt:
+    """Return a login that was let in."""
+    return Attempt(role=role, database="koku", offered="own", outcome="accepted", method="scram")
+
+
+def refused(role: str, offered: Any = "wrong", sqlstate: str | None = "28P01") -> Attempt:
+    """Return a login that was not."""
+    return Attempt(
+        role=role, database="koku", offered=offered, outcome="refused", sqlstate=sqlstate,
+        message="it was refused",
+    )  # fmt: skip
+
+
+def raw() -> dict[str, Any]:
+    """Return a healthy release, as an API server tells it, and what else was seen of it."""
+    return {
+        "stateful_set": made.stateful_set(),
+        "pod": made.pod(),
+        "service": made.service(),
+        "slice": made.endpoint_slice(),
+        "claim": made.claim(),
+        "secret": made.secret(),
+        "cron_job": made.cron_job(),
+        "policies": [],
+        "refused": {},
+        "leaks": Leaks(looked=("pods/postgres-0",), known=2),
+        "record": Record(release=made.RELEASE, revision=1, status="deployed"),
+        "inside": "/var/lib/pgsql/data/userdata",
+        "network": {
+            "way": "postgres.cost-mgmt:5432 (from a probe pod)",
+            "opened": accepted(),
+            "superuser": (refused("postgres", "none"), refused("postgres")),
+            "again": accepted(),
+        },
+    }
+
+
+def facts(found: dict[str, Any]) -> ReleaseFacts:
+    """Return the facts as they are read of it, sent to a worker and back."""
+    template = found["cron_job"] and shapes_read.template(
+        found["cron_job"]["spec"]["jobTemplate"]["spec"]["template"]
+    )
+    objects = Objects(
+        namespace=made.NAMESPACE,
+        stateful_set=shapes_read.stateful_set(found["stateful_set"]),
+        pod=found["pod"] and shapes_read.pod(found["pod"]),
+        service=found["service"] and shapes_read.service(found["service"]),
+        endpoints=shapes_read.endpoints(found["slice"]),
+        claim=found["claim"] and shapes_read.claim(found["claim"]),
+        secret=found["secret"] and facts_of(found["secret"], key=b"run"),
+        migration=template,
+        refused=found["refused"],
+    )
+    inside = Inside(data_directory=found["inside"], log_file="", system_identifier="1", started="")
+    policies = found["policies"]
+    told = ReleaseFacts(
+        objects=objects,
+        leaks=found["leaks"],
+        record=found["record"],
+        inside=inside,
+        network=Network(
+            **found["network"],
+            policies=None
+            if policies is None
+            else tuple(policy(each, port=5432) for each in policies),
+        ),
+    )
+    return decoded(msgspec.json.encode(told).decode())
+
+
+def outcome(judge: Callable[[ReleaseFacts], Judgement], seen: ReleaseFacts) -> str:
+    """Return what a judge comes to, in the engine's order."""
+    try:
+        found = judge(seen)
+    except FactUnavailable:
+        return "error"
+    if found.findings:
+        assert all(each.fix for each in found.findings)
+        return "failed"
+    if found.unverified:
+        return "unverifiable"
+    if found.not_supported:
+        return "not-supported"
+    assert found.examined
+    return "passed"
+
+
+def outcomes(found: dict[str, Any]) -> dict[str, str]:
+    """Return what every check that did not pass came to."""
+    seen = facts(found)
+    every = {id_: outcome(judge, seen) for id_, judge in JUDGES.items()}
+    return {id_: said for id_, said in every.items() if said != "passed"}
+
+
+HEALTHY = {"CM-SEC-009": "not-supported"}
+
+
+def container(found: dict[str, Any], of: str = "pod") -> Object:
+    """Return the database's container."""
+    spec = found[of]["spec"]
+    whole: Object = spec.get("template", {}).get("spec", spec)["containers"][0]
+    return whole
+
+
+def _set(path: str, value: object) -> Plant:
+    """Return a plant that sets what ``path`` (dots, numbers for lists) names."""
+
+    def plant(found: dict[str, Any]) -> None:
+        *way, last = path.split(".")
+        at: Any = found
+        for step in way:
+            at = at[int(step)] if isinstance(at, list) else at[step]
+        at[last if isinstance(at, dict) else int(last)] = value
+
+    return plant
+
+
+def _drop(path: str) -> Plant:
+    def plant(found: dict[str, Any]) -> None:
+        *way, last = path.split(".")
+        at: Any = found
+        for step in way:
+            at = at[int(step)] if isinstance(at, list) else at[step]
+        del at[last]
+
+    return plant
+
+
+def _secret(**values: str) -> Plant:
+    return lambda found: found.update(secret=made.secret(**values))
+
+
+def _env(entry: Object, at: str = "pod.spec.containers.0") -> Plant:
+    def plant(found: dict[str, Any]) -> None:
+        place: Any = found
+        for step in at.split("."):
+            place = place[int(step)] if isinstance(place, list) else place[step]
+        others = [each for each in place["env"] if each["name"] != entry["name"]]
+        place["env"] = [*others, entry]
+
+    return plant
+
+
+def _network(**parts: object) -> Plant:
+    return lambda found: found["network"].update(parts)
+
+
+def _policed(*, everybody: bool = False, **network: object) -> Plant:
+    def plant(found: dict[str, Any]) -> None:
+        found["policies"] = [made.network_policy(everybody=everybody)]
+        found["network"].update(network)
+
+    return plant
+
+
+def _another_endpoint(found: dict[str, Any]) -> None:
+    found["slice"]["endpoints"].append(
+        {
+            "addresses": ["10.244.0.50"],
+            "conditions": {"ready": True},
+            "targetRef": {"kind": "Pod", "name": "postgres-other-0", "uid": "pod-2"},
+        }
+    )
+
+
+POD = "pod.spec.containers.0"
+SECURITY = f"{POD}.securityContext"
+LOST = Attempt(role="koku", database="koku", offered="own", outcome="failed", kind="no-answer")
+FAULTS: Mapping[str, tuple[str, str, Plant]] = {
+    "two-replicas": ("CM-REL-001", "failed", _set("stateful_set.spec.replicas", 2)),
+    "another-service-name": ("CM-REL-001", "failed", _set("stateful_set.spec.serviceName", "x")),
+    "selects-others": (
+        "CM-REL-001", "failed", _set("stateful_set.spec.selector.matchLabels", {"app": "x"}),
+    ),
+    "old-revision": ("CM-REL-002", "failed", _set("stateful_set.status.updateRevision", "new")),
+    "pod-goes": ("CM-REL-002", "failed", _set("pod.metadata.deletionTimestamp", "2026-01-01")),
+    "no-service": ("CM-REL-003", "failed", _set("service", None)),
+    "node-port": ("CM-REL-003", "failed", _set("service.spec.type", "NodePort")),
+    "external-name": ("CM-REL-003", "failed", _set("service.spec.type", "ExternalName")),
+    "wrong-port": ("CM-REL-003", "failed", _set("service.spec.ports.0.port", 5433)),
+    "wrong-target": ("CM-REL-003", "failed", _set("service.spec.ports.0.targetPort", 5433)),
+    "wrong-selector": ("CM-REL-003", "failed", _set("service.spec.selector", {"app": "x"})),
+    "no-selector": ("CM-REL-003", "failed", _set("service.spec.selector", {})),
+    "no-endpoints": ("CM-REL-003", "failed", _set("slice.endpoints", [])),
+    "another-pod": ("CM-REL-003", "failed", _another_endpoint),
+    "older-pod": ("CM-REL-003", "failed", _set("slice.endpoints.0.targetRef.uid", "pod-0")),
+    "unready-endpoint": (
+        "CM-REL-003", "failed", _set("slice.endpoints.0.conditions.ready", False),
+    ),
+    "endpoints-unseen": (
+        "CM-REL-003", "error", _set("refused", {"the Service's endpoints": "no"}),
+    ),
+    "no-startup-probe": ("CM-REL-004", "failed", _drop(f"{POD}.startupProbe")),
+    "no-readiness-probe": ("CM-REL-004", "failed", _drop(f"{POD}.readinessProbe")),
+    "no-liveness-probe": ("CM-REL-004", "failed", _drop(f"{POD}.livenessProbe")),
+    "no-memory-limit": ("CM-REL-005", "failed", _drop(f"{POD}.resources.limits.memory")),
+    "no-requests": ("CM-REL-005", "failed", _drop(f"{POD}.resources.requests")),
+    "latest": ("CM-REL-006", "failed", _set(f"{POD}.image", "quay.io/x/postgresql-15-c9s:latest")),
+    "no-tag": ("CM-REL-006", "failed", _set(f"{POD}.image", "registry:5000/postgresql-15-c9s")),
+    "may-be-root": ("CM-REL-007", "failed", _drop("pod.spec.securityContext.runAsNonRoot")),
+    "is-root": ("CM-REL-007", "failed", _set(f"{SECURITY}.runAsUser", 0)),
+    "privileged": ("CM-REL-007", "failed", _set(f"{SECURITY}.privileged", True)),
+    "escalates": ("CM-REL-007", "failed", _drop(f"{SECURITY}.allowPrivilegeEscalation")),
+    "keeps-capabilities": ("CM-REL-007", "failed", _drop(f"{SECURITY}.capabilities.drop")),
+    "adds-capability": ("CM-REL-007", "failed", _set(f"{SECURITY}.capabilities.add", ["NET_RAW"])),
+    "no-seccomp": ("CM-REL-007", "failed", _drop("pod.spec.securityContext.seccompProfile")),
+    "init-container": (
+        "CM-REL-007", "failed", _set("pod.spec.initContainers", [{"name": "i", "image": "x:1"}]),
+    ),
+    "leak": ("CM-REL-008", "failed", _set("leaks", Leaks(found=("configmaps/x: data.u",)))),
+    "literal": (
+        "CM-REL-008", "failed", _env({"name": "POSTGRESQL_ADMIN_PASSWORD", "value": "hunter2"}),
+    ),
+    "argument": ("CM-REL-008", "failed", _set(f"{POD}.args", ["--password=hunter2"])),
+    "uri-argument": (
+        "CM-REL-008", "failed", _set(f"{POD}.args", ["postgresql://koku:hunter2@db/koku"]),
+    ),
+    "migration-argument": (
+        "CM-REL-008", "failed",
+        _set("cron_job.spec.jobTemplate.spec.template.spec.containers.0.args", ["--password x"]),
+    ),
+    "configmaps-unseen": (
+        "CM-REL-008", "unverifiable", _set("leaks", Leaks(looked=("x",), refused=("configmaps",))),
+    ),
+    "not-looked-for": ("CM-REL-008", "error", _set("leaks", None)),
+    "pending": (
+        "CM-REL-009", "failed",
+        _set("record", Record(release="r", revision=2, status="pending-upgrade")),
+    ),
+    "value-is-a-password": (
+        "CM-REL-009", "failed",
+        _set("record", Record(release="r", revision=2, status="deployed", leaks=("values.x",))),
+    ),
+    "no-record": ("CM-REL-009", "not-supported", _set("record", None)),
+    "no-helm": ("CM-REL-009", "not-supported", _drop("stateful_set.metadata.annotations")),
+    "token": ("CM-REL-010", "failed", _drop("pod.spec.automountServiceAccountToken")),
+    "more-keys": (
+        "CM-SEC-002", "failed",
+        _secret(database="koku", username="koku", password=made.PASSWORD, token="x"),
+    ),
+    "newline": (
+        "CM-SEC-003", "failed",
+        _secret(database="koku", username="koku\n", password=made.PASSWORD),
+    ),
+    "empty": (
+        "CM-SEC-003", "failed", _secret(database="", username="koku", password=made.PASSWORD),
+    ),
+    "blank": (
+        "CM-SEC-003", "failed", _secret(database=" koku", username="koku", password=made.PASSWORD),
+    ),
+    "not-plain": (
+        "CM-SEC-004", "failed", _secret(database="koku", username="koku", password="p@ss/w:rd#1%"),
+    ),
+    "literal-user": (
+        "CM-SEC-005", "failed", _env({"name": "POSTGRESQL_USER", "value": "koku"}),
+    ),
+    "migrates-by-another": (
+        "CM-SEC-005", "failed",
+        _env(made.from_secret("DATABASE_PASSWORD", "other", "password"),
+             "cron_job.spec.jobTemplate.spec.template.spec.containers.0"),
+    ),
+    "secret-changed": (
+        "CM-SEC-006", "failed",
+        _set("secret.metadata.managedFields",
+             [{"time": "2026-11-24T10:00:06Z", "fieldsV1": {"f:data": {}}}]),
+    ),
+    "does-not-open": ("CM-SEC-007", "failed", _network(opened=refused("koku", "own"))),
+    "no-answer": ("CM-SEC-007", "error", _network(opened=LOST)),
+    "superuser-enters": (
+        "CM-SEC-008", "failed", _network(superuser=(accepted("postgres"), refused("postgres"))),
+    ),
+    "superuser-enters-by-guess": (
+        "CM-SEC-008", "failed", _network(superuser=(refused("postgres"), accepted("postgres"))),
+    ),
+    "not-again": ("CM-SEC-008", "error", _network(again=refused("koku", "own"))),
+    "superuser-unknown": ("CM-SEC-008", "error", _network(superuser=(LOST,))),
+    "not-enforced": ("CM-SEC-009", "failed", _policed(excluded=accepted())),
+    "asked-for-a-password": ("CM-SEC-009", "failed", _policed(excluded=refused("koku", "own"))),
+    "enforced": ("CM-SEC-009", "passed", _policed(excluded=LOST)),
+    "enforced-by-reject": (
+        "CM-SEC-009", "passed",
+        _policed(excluded=LOST, trouble="exec of bash in x: the relay does not reach it."),
+    ),
+    "excluded-unknown": (
+        "CM-SEC-009", "error", _policed(excluded=LOST, trouble="exec could not be opened"),
+    ),
+    "excluded-not-asked": ("CM-SEC-009", "unverifiable", _policed()),
+    "lets-everybody-in": ("CM-SEC-009", "not-supported", _policed(everybody=True)),
+    "policies-unseen": ("CM-SEC-009", "unverifiable", _set("policies", None)),
+    "data-off-the-volume": (
+        "CM-PER-001", "failed", _set(f"{POD}.volumeMounts.0.mountPath", "/var/lib/postgresql/data"),
+    ),
+    "empty-dir": (
+        "CM-PER-001", "failed",
+        _set("pod.spec.volumes.0", {"name": "postgresql-data", "emptyDir": {}}),
+    ),
+    "host-path": (
+        "CM-PER-001", "failed",
+        _set("pod.spec.volumes.0", {"name": "postgresql-data", "hostPath": {"path": "/x"}}),
+    ),
+    "shadowed": (
+        "CM-PER-001", "failed",
+        _set(f"{POD}.volumeMounts.1.mountPath", "/var/lib/pgsql/data/userdata"),
+    ),
+    "pending-claim": ("CM-PER-002", "failed", _set("claim.status.phase", "Pending")),
+    "claim-goes": ("CM-PER-002", "failed", _set("claim.metadata.deletionTimestamp", "2026-01-01")),
+    "no-claim": ("CM-PER-002", "failed", _set("claim", None)),
+}  # fmt: skip
+
+ALSO = {
+    "superuser-unknown": {},
+    "not-again": {},
+    "does-not-open": {"CM-SEC-008": "error"},
+    "no-answer": {"CM-SEC-008": "error"},
+    "pod-goes": {"CM-REL-003": "passed"},
+    "blank": {},
+}
