@@ -16,6 +16,7 @@ from pytest_costmgmt.judge.finding import (
     not_supported,
 )
 from pytest_costmgmt.judge.release import container_of, objects_of, of_a_namespace, of_a_release
+from pytest_costmgmt.judge.secrets_fixes import trim, write_anew
 from pytest_costmgmt.kubernetes.secret_objects import KeyFacts, SecretFacts
 from pytest_costmgmt.kubernetes.shapes import Container
 from pytest_costmgmt.postgres.attempt import Attempt
@@ -24,20 +25,6 @@ NOT_REACHED = "does not reach it"
 "What a relay says whose address does not answer it."
 _APPLICATION = {"DATABASE_NAME": "database", "DATABASE_USER": "username",
                 "DATABASE_PASSWORD": "password"}  # fmt: skip
-
-
-def _write_anew(name: str) -> Fix:
-    return Fix(
-        kind="shell",
-        text="# The database keeps its password until its pod restarts; then restart the\n"
-        "# applications. printf ends no line:\n"
-        'printf %s "NEW-PASSWORD" > password\n'
-        f"kubectl create secret generic {name} --from-literal=database=koku"
-        " --from-literal=username=koku \\\n"
-        "  --from-file=password --dry-run=client -o yaml | kubectl apply -f -\n"
-        "kubectl delete pod postgres-0",
-        needs="who may write Secrets in the namespace",
-    )
 
 
 def _secret(objects: Objects) -> SecretFacts | None:
@@ -64,7 +51,7 @@ def keys(facts: ReleaseFacts) -> Judgement:
             summary=f"Secret {name} does not exist",
             expected="keys database, username and password",
             found="no such Secret: pods that ask for it do not start",
-            fix=_write_anew(name),
+            fix=write_anew(name),
         )
         return judgement([f"Secret {name}"], [missing])
     has = {key.name for key in found.keys}
@@ -74,7 +61,7 @@ def keys(facts: ReleaseFacts) -> Judgement:
             summary=f"Secret {name} has no key {', '.join(lacking)}",
             expected="keys database, username and password, spelled so",
             found=", ".join(sorted(has)) or "no keys",
-            fix=_write_anew(name),
+            fix=write_anew(name),
         )
     ]
     return judgement(
@@ -121,7 +108,7 @@ def whole(facts: ReleaseFacts) -> Judgement:
             found=f"{key.length} bytes, which {problem.removeprefix('holds ')}"
             if key.length
             else "0 bytes",
-            fix=_write_anew(found.name),
+            fix=trim(found.name, used) if key.length and key.text else write_anew(found.name),
         )
         for key in used
         if (problem := _unwhole(key))
@@ -155,7 +142,7 @@ def plain(facts: ReleaseFacts) -> Judgement:
         summary=f"the password in Secret {found.name} needs quoting in a URI",
         expected="letters, digits and - . _ ~ only",
         found="other characters: koku's migration 0039 and many tools paste it unquoted",
-        fix=_write_anew(found.name),
+        fix=write_anew(found.name),
     )
     return judgement(
         [f"key {key.name} of Secret {found.name}"],
@@ -343,7 +330,8 @@ def enforced(facts: ReleaseFacts) -> Judgement:
     network = _network(facts)
     policies = network.policies
     if policies is None:
-        return _unseen("whether a NetworkPolicy isolates the database", "may list NetworkPolicies")
+        which = "may list networkpolicies.networking.k8s.io"
+        return _unseen("whether a NetworkPolicy isolates the database", which)
     if not policies:
         return not_supported("no NetworkPolicy selects pod postgres-0: nothing is to be enforced")
     names = ", ".join(policy.name for policy in policies)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.cluster.attach_bed import checker, healthy
+from tests.cluster.releases import Release
 from tests.cluster.testbed import bed as testbed
 from tests.cluster.testbed.bed import Bed, Node
 
@@ -27,3 +30,16 @@ def node(bed: Bed) -> Node:
     if bed.node is None:
         pytest.skip(f"KUBECONFIG={os.environ['KUBECONFIG']} names somebody's cluster")
     return bed.node
+
+
+@pytest.fixture(scope="session")
+def judged_release(bed: Bed) -> Iterator[Release]:
+    """A release as bootstrap leaves it, for tests that leave it so: one for all of them."""
+    with healthy(bed) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def prober(judged_release: Release) -> Path:
+    """Who may there what the effect probe takes, read hive's Secret, and nothing else."""
+    return judged_release.bed.account(judged_release.namespace, "prober", checker())

@@ -1,0 +1,39 @@
+"""What ends a finding about a Secret: commands that can be pasted, without a password in them."""
+
+from __future__ import annotations
+
+from pytest_costmgmt.judge.finding import Fix
+from pytest_costmgmt.kubernetes.secret_objects import KeyFacts
+
+
+def write_anew(name: str) -> Fix:
+    """Return what writes a Secret with another password."""
+    return Fix(
+        kind="shell",
+        text="# The database keeps its password until its pod restarts; then restart the\n"
+        "# applications. printf ends no line:\n"
+        'printf %s "NEW-PASSWORD" > password\n'
+        f"kubectl create secret generic {name} --from-literal=database=koku"
+        " --from-literal=username=koku \\\n"
+        "  --from-file=password --dry-run=client -o yaml | kubectl apply -f -\n"
+        "kubectl delete pod postgres-0",
+        needs="who may write Secrets in the namespace",
+    )
+
+
+def trim(name: str, used: list[KeyFacts]) -> Fix:
+    """Return what writes the same values anew, without what stands around them."""
+    return Fix(
+        kind="shell",
+        text="# The values stay as they are, without line ends and blanks around them, and no\n"
+        "# argument holds one. The database takes its password when its pod restarts.\n"
+        "umask 077; folder=$(mktemp -d)\n"
+        f"for key in {' '.join(key.name for key in used)}; do\n"
+        f'  printf %s "$(kubectl get secret {name} -o "jsonpath={{.data.$key}}" | base64 -d \\\n'
+        "    | tr -d '\\r\\n' | sed 's/^[[:space:]]*//; s/[[:space:]]*$//')\" > \"$folder/$key\"\n"
+        "done\n"
+        f'kubectl create secret generic {name} --from-file="$folder" --dry-run=client -o yaml \\\n'
+        '  | kubectl apply -f -; rm -r "$folder"\n'
+        "kubectl delete pod postgres-0   # and restart the applications",
+        needs="who may write Secrets in the namespace",
+    )
