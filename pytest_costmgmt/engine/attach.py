@@ -18,6 +18,7 @@ from pytest_costmgmt.facts.migration_expected import Expected
 from pytest_costmgmt.facts.migration_image import expected_from_image
 from pytest_costmgmt.facts.release import LEASE
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
+from pytest_costmgmt.kubernetes import probe as probes
 from pytest_costmgmt.kubernetes.trouble import AccessDenied
 from pytest_costmgmt.postgres.attempt import attempt
 from pytest_costmgmt.postgres.connect import connect
@@ -87,6 +88,8 @@ class Attached:
             raise NoRelease(error.message, hint=error.hint) from None
         if not self.disruptive:
             self._quiet = Quiet(self.attachment.api, self.place.namespace)
+            if self._quiet.unseen:
+                self.say(self._quiet.unseen)
         self.facts = ReleaseFacts(objects=self.attachment.objects)
         if self.attachment.server is None:
             self._look_around(self.attachment)
@@ -118,6 +121,9 @@ class Attached:
         Before the first action what is disruptive makes sure that it may, and is alone.
         """
         self._known = attached
+        for what, why in attached.objects.refused.items():
+            if what != "the volume":  # the cluster's: few may see it, and its check says so
+                self.say(f"{what} is not seen: {why}")
         if self.disruptive:
             hold(attached)
             self.say(f"the release is held by Lease {LEASE}: no other run changes it meanwhile")
@@ -140,6 +146,11 @@ class Attached:
         # A daemon: an interrupt must not wait for a pod, which the cluster removes.
         self._asking = threading.Thread(target=ask, daemon=True, name="costmgmt-asks")
         self._asking.start()
+
+    def _ask_no_more(self, known: Attachment) -> None:
+        """Remove the Job that asks: nobody waits for its answer."""
+        with contextlib.suppress(CostMgmtError):
+            probes.clear(known.api, self.place.namespace, self.run_id)
 
     def expected(self) -> Expected | None:
         """Return what the application's image expects; None, and the reason told, if it is mute."""
@@ -283,6 +294,8 @@ class Attached:
     def end(self, *, keep: bool = False) -> str:
         """Close the doors, remove what this run made; return what stays, in words."""
         if self._asking is not None:
+            if self.attachment is None and self._known is not None:
+                self._ask_no_more(self._known)
             self._asking.join(5)
         if self.attachment is not None:
             self.attachment.close()

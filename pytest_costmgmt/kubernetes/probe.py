@@ -42,6 +42,12 @@ RIGHTS = (
 )
 "What a probe takes; events (list) are read if they may be."
 
+_REQUESTS = {"cpu": "10m", "memory": "32Mi"}
+_LIMITS = {"cpu": "500m", "memory": "128Mi"}
+_ROOM = (
+    f"requests {_REQUESTS['cpu']} and {_REQUESTS['memory']},"
+    f" limits {_LIMITS['cpu']} and {_LIMITS['memory']}"
+)
 _JOBS = {"group": "batch/v1"}
 _PAUSE = 0.2
 _STAMP = "%Y-%m-%dT%H:%M:%SZ"
@@ -108,8 +114,8 @@ def job(spec: ProbeSpec, name: str) -> dict[str, Any]:
             "capabilities": {"drop": ["ALL"]},
         },
         "resources": {
-            "requests": {"cpu": "10m", "memory": "32Mi"},
-            "limits": {"cpu": "500m", "memory": "128Mi"},
+            "requests": dict(_REQUESTS),
+            "limits": dict(_LIMITS),
         },
     }
     pod = {
@@ -183,6 +189,13 @@ def sweep(api: Api, namespace: str) -> tuple[str, ...]:
             remove(api, namespace, str(meta["name"]))
             gone.append(str(meta["name"]))
     return tuple(gone)
+
+
+def clear(api: Api, namespace: str, run: str) -> None:
+    """Remove what is left of a run's own probes."""
+    for each in _probes(api, namespace, what="Looking for this run's probes"):
+        if (each["metadata"].get("labels") or {}).get(RUN_LABEL) == run:
+            remove(api, namespace, str(each["metadata"]["name"]))
 
 
 def alive(api: Api, namespace: str) -> tuple[Alive, ...]:
@@ -269,7 +282,8 @@ def _failed(reader: Reader, name: str, spec: ProbeSpec, seen: str, pod: Pod | No
         f"A probe pod ({spec.image}) does not run in namespace {reader.namespace}: {seen}.",
         evidence=tuple(f"{each.type} {each.reason}: {each.message}" for each in events[-8:]),
         hint="Name an image that this cluster can run and that has bash, and what its policies ask"
-        " for: --costmgmt-probe-image, -label, -annotation, -node-selector; or allow read-only.",
+        " for: --costmgmt-probe-image, -label, -annotation, -node-selector; leave room for it"
+        f" ({_ROOM}); or --costmgmt-allow=read-only, which makes none.",
     )
 
 

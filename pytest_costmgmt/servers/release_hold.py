@@ -13,7 +13,7 @@ from pytest_costmgmt.kubernetes import probe as probes
 from pytest_costmgmt.kubernetes import rights
 from pytest_costmgmt.kubernetes.api import Api
 from pytest_costmgmt.kubernetes.lease import RIGHTS as LEASE_RIGHTS
-from pytest_costmgmt.kubernetes.lease import Lease, Seen, held_lease, look
+from pytest_costmgmt.kubernetes.lease import Seen, held_lease, look
 from pytest_costmgmt.kubernetes.owner import owner
 from pytest_costmgmt.kubernetes.rights import Right
 from pytest_costmgmt.kubernetes.trouble import LeaseHeld, RunsThere
@@ -36,7 +36,7 @@ RIGHTS = (*probes.RIGHTS, *LEASE_RIGHTS, *release_restart.RIGHTS)
 "What disturbing takes beyond attaching; and, where Helm keeps the release, HELM_RIGHTS."
 
 
-def hold(attached: Attachment) -> Lease:
+def hold(attached: Attachment) -> None:
     """Hold the release until ``attached`` is closed.
 
     Raises AccessDenied that names every right that a disruptive check would miss, LeaseHeld while
@@ -46,7 +46,7 @@ def hold(attached: Attachment) -> Lease:
     needed = (*RIGHTS, *(HELM_RIGHTS if attached.objects.release else ()))
     purpose = f"Deleting pods and upgrading in namespace {namespace!r}"
     rights.demand(api, namespace, tuple(dict.fromkeys(needed)), purpose=purpose)
-    lease: Lease = attached.keep(held_lease(api, namespace, LEASE, run=attached.run))
+    attached.keep(held_lease(api, namespace, LEASE, run=attached.run))
     probes.sweep(api, namespace)
     if others := [each for each in probes.alive(api, namespace) if each.run != attached.run]:
         first = others[0]
@@ -58,7 +58,6 @@ def hold(attached: Attachment) -> Lease:
             f" {first.until}, or at once:"
             f" kubectl -n {namespace} delete job {' '.join(each.name for each in others)}",
         )
-    return lease
 
 
 class Quiet:
@@ -70,6 +69,8 @@ class Quiet:
 
     def __init__(self, api: Api, namespace: str) -> None:
         self._api, self._namespace = api, namespace
+        self.unseen = ""
+        "Why nobody can tell, in words."
         self._before = seen = self._seen()
         # A bootstrap validates in its own process what it deployed.
         if seen is not None and seen.live and seen.owner != owner():
@@ -88,5 +89,6 @@ class Quiet:
     def _seen(self) -> Seen | None:
         try:
             return look(self._api, self._namespace, LEASE)
-        except CostMgmtError:
+        except CostMgmtError as error:
+            self.unseen = f"whether another run changes the release is not seen: {error.message}"
             return None

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.attach_bed import HIVE, arguments, checker, ended, healthy, judged
+from tests.cluster.attach_bed import HIVE, arguments, ended, judged
 from tests.cluster.network import enforced
-from tests.cluster.releases import Release, published, without
+from tests.cluster.releases import Release, published
 from tests.cluster.testbed.bed import Bed, Node, Object
 from tests.server import run_support
 from tests.server.run_support import Place
@@ -20,16 +20,15 @@ KINDS = "all,secrets,configmaps,pvc,networkpolicies,serviceaccounts,roles"
 
 
 @pytest.fixture(scope="module")
-def release(bed: Bed) -> Iterator[Release]:
+def release(judged_release: Release) -> Release:
     """A release that is initialized and migrated, as bootstrap leaves it."""
-    with healthy(bed) as made:
-        yield made
+    return judged_release
 
 
 @pytest.fixture(scope="module")
-def account(release: Release) -> Path:
+def account(prober: Path) -> Path:
     """Somebody who may what the effect probe takes, read hive's Secret, and nothing else."""
-    return release.bed.account(release.namespace, "checker", checker())
+    return prober
 
 
 @pytest.fixture
@@ -85,32 +84,6 @@ def test_reading_alone_makes_nothing(release: Release, place: Place) -> None:
         "CM-SEC-007", "CM-SEC-008", "CM-REL-009", "CM-CON-004", "CM-CON-009", "CM-CRD-001",
         "CM-MIG-002", "CM-MIG-003", "CM-MIG-004", "CM-MIG-008",
     }  # fmt: skip
-
-
-ASKED = [
-    (verb, resource)
-    for rule in published("check-read-only")["rules"]
-    for resource in rule["resources"]
-    for verb in rule["verbs"]
-    if resource not in {"cronjobs", "configmaps", "events", "networkpolicies", "pods/log", "leases"}
-]
-
-
-@pytest.mark.parametrize(("verb", "resource"), ASKED, ids=[f"{v}-{r}" for v, r in ASKED])
-def test_a_right_that_is_missing_is_named(
-    release: Release, place: Place, verb: str, resource: str
-) -> None:
-    """One error that names the right and the rule that gives it; nothing was done before."""
-    name = f"less-{verb}-{resource.replace('/', '-')}"
-    role = without(published("check-read-only"), verb, resource)
-    role["metadata"]["name"] = name
-    who = release.bed.account(release.namespace, name, role)
-    ran = judged(place, release, who, "--costmgmt-allow=read-only").sound(8, "inconclusive")
-    assert ended(ran) == {"CM-REL-001": "error"}
-    told = ran.summary("CM-REL-001")
-    assert verb in told
-    assert resource.partition("/")[0] in told
-    assert f'verbs: ["{verb}"]' in told
 
 
 def test_a_killed_run_leaves_a_probe_that_the_next_one_removes(
