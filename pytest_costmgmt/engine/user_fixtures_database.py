@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pytest_costmgmt.errors import ConnectFailed
 from pytest_costmgmt.postgres import spellings
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.environment import application_environment
 from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.postgres.scram import Keys
 from pytest_costmgmt.secret import Secret
 
 if TYPE_CHECKING:
     from psycopg import Connection
     from psycopg.rows import TupleRow
+
+_WRONG_PASSWORD = "28P01"  # noqa: S105 - a SQLSTATE
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,9 +36,15 @@ class Database:
     """A database of one test. What holds the password is made when asked for, and never shown."""
 
     def __init__(
-        self, login: Login, *, hive: Login | None = None, onprem: bool = False, timeout: float = 10
+        self,
+        login: Login,
+        *,
+        hive: Login | None = None,
+        onprem: bool = False,
+        timeout: float = 10,
+        keys: Keys | None = None,
     ) -> None:
-        self.login = login
+        self.login, self._keys = login, keys
         self._hive, self._onprem, self._timeout = hive, onprem, timeout
 
     def __repr__(self) -> str:
@@ -109,4 +119,12 @@ class Database:
     def connect(self, *, autocommit: bool = False) -> Connection[TupleRow]:
         """Return a new psycopg connection. Raises ConnectFailed."""
         __tracebackhide__ = True
+        if self._keys is not None:
+            quick = msgspec.structs.replace(self.login, keys=self._keys)
+            try:
+                return connect(quick, deadline=self._timeout, autocommit=autocommit)
+            except ConnectFailed as error:
+                if error.sqlstate != _WRONG_PASSWORD:
+                    raise
+                self._keys = None  # set anew, if to the same: with a verifier of its own
         return connect(self.login, deadline=self._timeout, autocommit=autocommit)

@@ -15,6 +15,7 @@ from pytest_costmgmt.errors import ProvisionFailed, StepFailed
 from pytest_costmgmt.initialize import migrations, template
 from pytest_costmgmt.postgres.errand import Errand, maintenance
 from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.postgres.scram import Keys, keys_of
 
 _ADMINISTRATOR = "Give the login of a role that may: --costmgmt-admin-dsn."
 
@@ -66,6 +67,7 @@ class Databases:
         self._errands: list[Errand] = []
         self._ahead = ""
         self._served = 0
+        self._keys: Keys | None = None
 
     def __repr__(self) -> str:
         return f"<fresh databases of role {self.credentials.role!r} on {self.made.server.label}>"
@@ -96,6 +98,7 @@ class Databases:
             hive=server.hive,
             onprem=self.made.wanted.requirements.hive.policy == "forbidden",
             timeout=settings.connect_timeout,
+            keys=self._keys,
         )
 
     def remove(self, database: Database) -> None:
@@ -132,5 +135,8 @@ class Databases:
             server, timeout = self.made.server, self.made.wanted.settings.connect_timeout
             login = server.administrator or self._login(server.application.database)
             self._errands = [maintenance(login, deadline=timeout) for _ in range(2)]
+            mine = self.credentials
+            if server.ours and server.administrator is not None and mine.password is not None:
+                self._keys = keys_of(self._errands[0].connection, mine.role, mine.password)
         cloning, dropping = self._errands
         return cloning, dropping

@@ -22,9 +22,12 @@ _HAS_STRATEGY = 15_00_00
 _HAS_FORCE = 13_00_00
 
 _END_CLIENTS = """
-SELECT pg_catalog.count(pg_catalog.pg_terminate_backend(a.pid))
-  FROM pg_catalog.pg_stat_activity AS a
- WHERE a.datname OPERATOR(pg_catalog.=) %(name)s
+SELECT pg_catalog.count(
+         pg_catalog.pg_terminate_backend(pg_catalog.pg_stat_get_backend_pid(b.id)))
+  FROM pg_catalog.pg_stat_get_backend_idset() AS b(id)
+ WHERE pg_catalog.pg_stat_get_backend_dbid(b.id) OPERATOR(pg_catalog.=) (
+         SELECT d.oid FROM pg_catalog.pg_database AS d
+          WHERE d.datname OPERATOR(pg_catalog.=) %(name)s)
 """
 _OURS = """
 SELECT d.datname FROM pg_catalog.pg_database AS d

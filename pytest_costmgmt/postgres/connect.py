@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _PAUSE = 0.2
 "Seconds between two attempts."
+_TAKES_KEYS = 18_00_00
+"libpq's version."
 
 # An empty value keeps libpq from taking PGOPTIONS; a standby is a finding, not a failed connection.
 ALWAYS = {"options": "", "target_session_attrs": "any", "client_encoding": "UTF8"}
@@ -122,11 +124,14 @@ def open_login(login: Login, *, until: float, extra: Mapping[str, str]) -> PGcon
 
 
 def _conninfo(login: Login, extra: Mapping[str, str]) -> bytes:
-    from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - heavy
+    from psycopg import pq  # noqa: PLC0415 - heavy
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
     given: dict[str, Any] = {**_pinned(login.where), "user": login.role, "dbname": login.database}
     if login.password is not None:
         given["password"] = login.password.reveal()
+    if login.keys is not None and pq.version() >= _TAKES_KEYS:
+        given.update(login.keys.parameters())
     return make_conninfo("", **{**given, **ALWAYS, **extra}).encode()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from pytest_costmgmt.postgres.scram import Keys
 from pytest_costmgmt.secret import Secret
 
 
@@ -16,7 +17,8 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     ``where`` holds libpq's connection parameters (host, hostaddr, port, sslmode, service,
     passfile, ...) without user, password and dbname. ``password`` None leaves it to libpq
     (PGPASSWORD, PGPASSFILE, service file). ``named`` is where the server is, where libpq's
-    parameters lead only to a door of ours.
+    parameters lead only to a door of ours. ``keys`` prove the password at less cost, where libpq
+    knows how; they stay in this process.
     """
 
     role: str
@@ -24,6 +26,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     where: dict[str, str]
     password: Secret | None = None
     named: str = ""
+    keys: Keys | None = None
 
     def on(self, database: str) -> Login:
         """Return the same login for another database."""

@@ -32,7 +32,7 @@ _FLAGS = ("--encoding=UTF8", "--auth=scram-sha-256", "--no-sync")
 _LOCALES = ("C.UTF-8", "C")
 # Made again in a second or two, if they are still needed.
 PACK_SECONDS = 30 * 86400.0
-_FORMAT = "2"
+_FORMAT = "3"
 _OK = "costmgmt can use "
 
 
@@ -162,6 +162,7 @@ def _make(bindir: Path, major: int, user: ServerUser, pack: Path) -> None:
         user.own(scratch, *(scratch / "standin").rglob("*"), scratch / "standin")
         password = Secret.generate()
         data = _initdb(bindir, user, scratch, password)
+        _lighten(data)
         # On a copy: what the cache holds is what initdb made.
         trial = scratch / "trial"
         shutil.copytree(data, trial)
@@ -182,6 +183,16 @@ def _make(bindir: Path, major: int, user: ServerUser, pack: Path) -> None:
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _lighten(data: Path) -> None:
+    """Remove the maps of free space and of visibility: every clone of a database copies them.
+
+    PostgreSQL makes them again where it misses them: a quarter of the files, a sixth of the bytes.
+    """
+    for path in data.glob("base/*/*"):
+        if path.name.endswith(("_fsm", "_vm")):
+            path.unlink()
 
 
 def _forget_old(new: Path) -> None:

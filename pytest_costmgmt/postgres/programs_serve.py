@@ -43,6 +43,8 @@ _SETTINGS = {
     "lc_numeric": "C",
     "lc_time": "C",
     "log_destination": "stderr",
+    # Each copy and each removal of a database asks for one or two.
+    "log_checkpoints": "off",
     "logging_collector": "off",
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }

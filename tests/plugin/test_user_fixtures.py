@@ -260,6 +260,51 @@ def pytest_unconfigure(config):
 """
 
 
+KEYS = """
+import msgspec, psycopg, pytest
+from pytest_costmgmt.errors import ConnectFailed
+from pytest_costmgmt.postgres.connect import connect
+from pytest_costmgmt.secret import Secret, redact
+def test_keys(costmgmt_database, costmgmt_connection, costmgmt_server):
+    assert costmgmt_database._keys is not None
+    assert repr(costmgmt_database._keys) == "Keys(client=Secret(********), server=Secret(********))"
+    for name, value in costmgmt_connection.info.get_parameters().items():
+        assert "scram" not in name or value not in redact(f"{name}={value}")
+    # Proof that they are what is used: nothing else would open it.
+    login = msgspec.structs.replace(
+        costmgmt_database.login, keys=costmgmt_database._keys, password=Secret.generate())
+    if psycopg.pq.version() >= 180000:
+        connect(login, deadline=10).close()
+    with connect(costmgmt_server.administrator, deadline=10) as c:
+        query = "SELECT split_part(rolpassword, ':', 1) FROM pg_authid WHERE rolcanlogin"
+        assert {each for (each,) in c.execute(query)} == {"SCRAM-SHA-256$4096"}
+def test_set_anew(costmgmt_database, costmgmt_server):
+    from psycopg import sql
+    login = costmgmt_server.application
+    with connect(costmgmt_server.administrator, deadline=10) as c:
+        verifier = c.pgconn.encrypt_password(
+            login.password.reveal().encode(), login.role.encode(), b"scram-sha-256").decode()
+        c.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+            sql.Identifier(login.role), sql.Literal(verifier)))
+    costmgmt_database.connect().close()
+    costmgmt_database.connect().close()
+def test_another_password(costmgmt_database, costmgmt_server):
+    from psycopg import sql
+    with connect(costmgmt_server.administrator, deadline=10) as c:
+        c.execute(sql.SQL("ALTER ROLE {} PASSWORD 'another-one'").format(
+            sql.Identifier(costmgmt_database.role)))
+    with pytest.raises(ConnectFailed) as caught:
+        costmgmt_database.connect()
+    assert caught.value.sqlstate == "28P01"
+"""
+
+
+def test_a_login_is_proved_by_keys_that_never_show(run: Run) -> None:
+    """Verifiers are as everywhere; a password that is set anew opens, another one does not."""
+    ran = run(files={"test_user.py": KEYS}, report=False)
+    assert ran.status == 0, ran.out
+
+
 def test_an_unrelated_run_with_workers_pays_nothing(run: Run, tmp_path: Path) -> None:
     """Nothing of ours is loaded or written where no test asks for a fixture."""
     pytest.importorskip("xdist")

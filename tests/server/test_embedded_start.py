@@ -51,6 +51,7 @@ def ask(login: Login, query: str) -> str:
         ("lc_messages", "C"),
         ("password_encryption", "scram-sha-256"),
         ("max_connections", "200"),
+        ("log_checkpoints", "off"),
     ],
 )
 def test_the_servers_settings(instance: Instance, setting: str, expected: str) -> None:
@@ -93,6 +94,21 @@ def test_passwords_are_a_runs_own(programs: Programs, instance: Instance) -> Non
             assert caught.value.sqlstate == "28P01"
     finally:
         other.stop()
+
+
+def test_databases_hold_no_maps_that_clones_would_copy(programs: Programs) -> None:
+    """What is unpacked has no map of free space or visibility, and vacuuming makes them again."""
+    server = embedded.start(run_id="test-maps", programs=programs)
+    try:
+        base = server.data / "base"
+        assert not [*base.glob("*/*_vm"), *base.glob("*/*_fsm")]
+        with connect(server.superuser, deadline=10) as connection:
+            connection.execute("VACUUM pg_catalog.pg_proc")
+            query = "SELECT pg_catalog.pg_relation_filepath('pg_catalog.pg_proc')"
+            (path,) = connection.execute(query).fetchone() or ("",)
+        assert (server.data / f"{path}_vm").exists()
+    finally:
+        server.stop()
 
 
 def test_the_password_is_in_no_file_and_no_argv(instance: Instance) -> None:

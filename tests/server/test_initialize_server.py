@@ -93,6 +93,17 @@ def test_the_roles_have_nothing_that_they_must_not_have(bed: Bed) -> None:
     }
 
 
+def test_verifiers_have_as_many_iterations_as_everywhere(bed: Bed) -> None:
+    """What the checks judge is what a customer's server gets: libpq's own verifier."""
+    done = bed.initialize().require()
+    assert done.hive is not None
+    with closing(connect(bed.superuser, deadline=10)) as connection:
+        for login in (done.application, done.hive):
+            query = "SELECT rolpassword FROM pg_catalog.pg_authid WHERE rolname = %s"
+            (verifier,) = connection.execute(query, (login.role,)).fetchone() or ("",)
+            assert verifier.startswith("SCRAM-SHA-256$4096:")
+
+
 def test_no_plain_password_reaches_the_servers_log(bed: Bed, server: embedded.Instance) -> None:
     """With every statement logged, the log holds no password: only verifiers are sent."""
     password = Secret("never-in-a-log-" + bed.tag)
