@@ -297,7 +297,9 @@ def test_a_second_release(helm: Helm, cluster: Cluster, there: Object) -> None:
 
 IMMUTABLE = [
     pytest.param({"persistence": {"size": "30Gi"}}, "made with 20Gi", "patch pvc", id="larger"),
-    pytest.param({"persistence": {"size": "10Gi"}}, "size is 10Gi", "restore", id="smaller"),
+    pytest.param(
+        {"persistence": {"size": "10Gi"}}, "a volume does not shrink", "restore", id="smaller"
+    ),
     pytest.param({"persistence": {"storageClassName": "fast"}}, 'is "fast"', "restore", id="class"),
     pytest.param(
         {"persistence": {"accessModes": ["ReadWriteOncePod"]}},
@@ -316,6 +318,52 @@ def test_the_volume_is_not_changed_by_an_upgrade(
     told = refusal(helm, cluster, statefulset(), secret(), values={"postgresql": values})
     assert found in told
     assert way in told
+
+
+def test_each_change_of_size_has_its_own_way(helm: Helm, cluster: Cluster) -> None:
+    """A larger volume is grown by commands; a smaller one is never offered them."""
+    sizes = {size: {"postgresql": {"persistence": {"size": size}}} for size in ("10Gi", "30Gi")}
+    told = {
+        size: refusal(helm, cluster, statefulset(), secret(), values=values)
+        for size, values in sizes.items()
+    }
+    assert "kubectl -n cost-mgmt delete statefulset postgres --cascade=orphan" in told["30Gi"]
+    assert "kubectl" not in told["10Gi"]
+
+
+def running(image: str, *, ready: bool = True) -> dict[str, Any]:
+    """Return the pod postgres-0 of that image."""
+    found = pod(DATA)
+    found["spec"]["containers"][0]["image"] = image
+    found["status"] = {"conditions": [{"type": "Ready", "status": str(ready)}]}
+    return found
+
+
+MAJOR_15 = {"postgresql": {"major": 15}}
+
+
+def test_a_major_jump_is_refused_before_the_pod_is_replaced(helm: Helm, cluster: Cluster) -> None:
+    """A server that runs is not replaced by one that cannot read its data; the way is told."""
+    there = (statefulset(), running("quay.io/sclorg/postgresql-13-c9s:latest"), secret())
+    told = refusal(helm, cluster, *there, values=MAJOR_15)
+    assert "runs PostgreSQL 13, and this rendering's image is PostgreSQL 15" in told
+    assert "costmgmt backup), install anew, restore (costmgmt restore)" in told
+    assert "postgresql.major=13" in told
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        running("quay.io/sclorg/postgresql-15-c9s@sha256:0a"),
+        running("registry.invalid/mine:13"),
+        running("quay.io/sclorg/postgresql-13-c9s:latest", ready=False),
+        pod(DATA),
+    ],
+    ids=["the-same", "no-telling", "on-its-way-back", "no-status"],
+)
+def test_what_is_no_major_jump_is_not_refused(helm: Helm, cluster: Cluster, there: Object) -> None:
+    """The same major, an image that names none, and a pod that is not ready are upgraded."""
+    assert helm.render(MAJOR_15, cluster=cluster(statefulset(), there, secret()), upgrade=True)
 
 
 def test_equal_quantities_are_equal(helm: Helm, cluster: Cluster) -> None:

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 import yaml
 
 from tests.chart.rendering import CHART
-from tests.cluster.testbed.bed import Bed, CommandFailed, Object
+from tests.cluster.testbed.bed import Bed, CommandFailed, Node, Object
+from tests.cluster.testbed.components import CONTAINERD
+from tests.cluster.testbed.images import POSTGRESQL
 
 SECRET = "postgres-credentials"
 # Many databases share two processors here.
@@ -133,6 +136,20 @@ class Release(NamedTuple):
         kinds = ("Complete", "Failed")
         ends = [one for one in status.get("conditions", ()) if one["type"] in kinds]
         return str(ends[0]["type"]) if ends and ends[0]["status"] == "True" else ""
+
+
+def renamed(bed: Bed, node: Node, major: int) -> str:
+    """Give PostgreSQL's image of that major a name that does not say so; return its repository.
+
+    Skips where this machine could make none.
+    """
+    assert bed.archive is not None
+    if POSTGRESQL[major] not in {image.repository for image in bed.archive.images}:
+        pytest.skip(f"Debian no longer has the packages of PostgreSQL {major}")
+    name = f"registry.invalid/of-major-{major}/database"
+    ctr = ("ctr", "-a", str(CONTAINERD), "-n", "k8s.io", "images", "tag", "--force")
+    node.run(*ctr, f"{POSTGRESQL[major]}:latest", f"{name}:latest")
+    return name
 
 
 @contextlib.contextmanager

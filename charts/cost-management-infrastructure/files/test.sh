@@ -4,6 +4,11 @@
 set -u
 export PGCONNECT_TIMEOUT=10
 
+case $SECRET_PASSWORD in
+*[[:space:]])
+  echo "note: the Secret's password ends with a newline or a space, which is part of it: whoever strips it is refused." ;;
+esac
+
 for _ in 1 2 3 4 5 6 7 8 9 10; do
   pg_isready -q -t 3 && break
   sleep 2

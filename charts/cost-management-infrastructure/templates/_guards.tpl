@@ -113,8 +113,12 @@ say so, for one StatefulSet as it then was: a rollback makes the word void. */ -
 {{- $want := $.Values.postgresql.persistence -}}
 {{- $has := $claim.resources.requests.storage -}}
 {{- $hasClass := default "" $claim.storageClassName -}}
-{{- if ne (include "cmi.bytes" $has) (include "cmi.bytes" $want.size) -}}
-{{- fail (printf "\n\nThe volume was made with %s, and postgresql.persistence.size is %s: a StatefulSet's claims cannot be changed by an upgrade. Nothing was changed. To grow, where the storage class allows it:\n\n    kubectl -n %[3]s patch pvc postgresql-data-postgres-0 -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%[2]s\"}}}}'\n    kubectl -n %[3]s delete statefulset postgres --cascade=orphan\n    helm upgrade ... (again; the pod and its data stay)\n\nTo shrink, or on another class: back up, install anew, restore. To stay: postgresql.persistence.size=%[1]s.\n" $has $want.size $.Release.Namespace) -}}
+{{- $hasBytes := include "cmi.bytes" $has | float64 -}}
+{{- $wantBytes := include "cmi.bytes" $want.size | float64 -}}
+{{- if lt $wantBytes $hasBytes -}}
+{{- fail (printf "\n\nThe volume was made with %s, and postgresql.persistence.size is %s: a volume does not shrink. Nothing was changed. To a smaller one: back up (costmgmt backup), install anew, restore (costmgmt restore). To stay: postgresql.persistence.size=%[1]s.\n" $has $want.size) -}}
+{{- else if gt $wantBytes $hasBytes -}}
+{{- fail (printf "\n\nThe volume was made with %s, and postgresql.persistence.size is %s: a StatefulSet's claims cannot be changed by an upgrade. Nothing was changed. To grow, where the storage class allows it:\n\n    kubectl -n %[3]s patch pvc postgresql-data-postgres-0 -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%[2]s\"}}}}'\n    kubectl -n %[3]s delete statefulset postgres --cascade=orphan\n    helm upgrade ... (again; the pod and its data stay)\n\nOn another class: back up, install anew, restore. To stay: postgresql.persistence.size=%[1]s.\n" $has $want.size $.Release.Namespace) -}}
 {{- end -}}
 {{- if ne $hasClass $want.storageClassName -}}
 {{- fail (printf "\n\nThe volume is of storage class %q, and postgresql.persistence.storageClassName is %q: a volume cannot change its class. Nothing was changed. Set it as it was, or back up, install anew with the other class, and restore.\n" $hasClass $want.storageClassName) -}}
@@ -122,6 +126,24 @@ say so, for one StatefulSet as it then was: a rollback makes the word void. */ -
 {{- if ne (toJson $claim.accessModes) (toJson $want.accessModes) -}}
 {{- fail (printf "\n\nThe volume was made with accessModes %s, and postgresql.persistence.accessModes is %s: that cannot be changed. Set it as it was.\n" (toJson $claim.accessModes) (toJson $want.accessModes)) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* The data of a server that runs is of its image's major version, and another one cannot read it:
+the pod would be replaced, and its init container would refuse. A pod that is not ready has nothing
+to lose, and may be on its way back. */ -}}
+{{- define "cmi.guardMajor" -}}
+{{- $pod := lookup "v1" "Pod" .Release.Namespace "postgres-0" -}}
+{{- if and .Values.postgresql.enabled $pod -}}
+{{- $ready := false -}}
+{{- range dig "status" "conditions" list $pod }}{{ if and (eq .type "Ready") (eq .status "True") }}{{ $ready = true }}{{ end }}{{ end -}}
+{{- $image := "" -}}
+{{- range $pod.spec.containers }}{{ if eq .name "postgresql" }}{{ $image = default "" .image }}{{ end }}{{ end -}}
+{{- $has := regexFind "postgresql-[0-9]+" $image | trimPrefix "postgresql-" -}}
+{{- $want := regexFind "postgresql-[0-9]+" (include "cmi.postgresqlImage" .) | trimPrefix "postgresql-" -}}
+{{- if and $ready $has $want (ne $has $want) -}}
+{{- fail (printf "\n\nThe database in namespace %s runs PostgreSQL %s, and this rendering's image is PostgreSQL %s, which cannot read its data. Nothing was changed. To another major version: back up (costmgmt backup), install anew, restore (costmgmt restore). To stay: postgresql.major=%[2]s (or the former image).\n" .Release.Namespace $has $want) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}
@@ -151,6 +173,7 @@ operator put in its place as well, unless that says that it is kept. */ -}}
 {{- if include "cmi.online" . -}}
 {{- include "cmi.guardRelease" . -}}
 {{- include "cmi.guardData" . -}}
+{{- include "cmi.guardMajor" . -}}
 {{- include "cmi.guardImmutable" . -}}
 {{- include "cmi.guardSecret" . -}}
 {{- end -}}
