@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from datetime import datetime, timezone
 from typing import Any
 
 import msgspec
 
 from pytest_costmgmt.errors import StepFailed
+from pytest_costmgmt.initialize import deploy_job
 from pytest_costmgmt.initialize.causes import failure, usual_cause
+from pytest_costmgmt.initialize.deploy_job import BATCH, Trouble
 from pytest_costmgmt.initialize.deploy_site import CRONJOB, NotDeployed, Site, at
 from pytest_costmgmt.initialize.deploy_wait import log_lines
 from pytest_costmgmt.initialize.migrations import Follower
@@ -21,11 +21,9 @@ from pytest_costmgmt.kubernetes.shapes import Pod
 MARGIN = 60.0
 "How long after its own deadline a Job is waited for."
 _PAUSE = 0.5
-_IMAGE = frozenset({"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
-_CONFIG = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_BATCH = "batch/v1"
 _IMAGE_LACKS = "migration.image lacks it, or migration.command starts another Python than its own."
 _TAIL = 60
+_NOTHING = "No migrations to apply."
 
 
 class Migrated(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,71 +39,21 @@ def migrate(site: Site) -> Migrated | None:
 
     None if the release has no CronJob for them. Raises NotDeployed or StepFailed with the cause.
     """
-    cronjob = site.reader.manifest("cronjobs", CRONJOB, key=site.key, group=_BATCH)
+    cronjob = site.reader.manifest("cronjobs", CRONJOB, key=site.key, group=BATCH)
     if cronjob is None:
         site.done("migrations", "present", "the release has no CronJob: migration.enabled is false")
         return None
-    active = _active(site, cronjob)
-    if active:
-        site.say(f"Job {active} is under way: joining it")
-    name = active or _create(site)
-    return _Follow(site, name).to_its_end()
-
-
-def _active(site: Site, cronjob: Mapping[str, Any]) -> str:
-    """Return the Job of this CronJob, or of its name, that has not ended; the oldest."""
-    jobs = site.api.items(path_of(site.namespace, "jobs", group=_BATCH), what="Looking for Jobs")
-    uid = at(cronjob, "metadata", "uid")
-    ours = [
-        (str(at(job, "metadata", "creationTimestamp")), str(at(job, "metadata", "name")))
-        for job in jobs
-        if _end(job) == ("", "")
-        and (
-            any(owner.get("uid") == uid for owner in at(job, "metadata", "ownerReferences") or ())
-            or str(at(job, "metadata", "name")).startswith(f"{CRONJOB}-")
-        )
-    ]
-    return min(ours)[1] if ours else ""
-
-
-def _create(site: Site) -> str:
-    """Make a Job as ``kubectl create job --from`` does."""
-    path = path_of(site.namespace, "cronjobs", CRONJOB, group=_BATCH)
-    cronjob = site.api.get(path, what=f"Reading CronJob {CRONJOB}")
-    template = at(cronjob, "spec", "jobTemplate") or {}
-    name = f"{CRONJOB}-{datetime.now(timezone.utc):%Y%m%d%H%M%S}"
-    owner = {
-        "apiVersion": _BATCH, "kind": "CronJob", "name": CRONJOB, "controller": True,
-        "uid": at(cronjob, "metadata", "uid"),
-    }  # fmt: skip
-    annotations = {
-        **(at(template, "metadata", "annotations") or {}),
-        "cronjob.kubernetes.io/instantiate": "manual",
-    }
-    body = {
-        "apiVersion": _BATCH,
-        "kind": "Job",
-        "metadata": {
-            "name": name,
-            "labels": at(template, "metadata", "labels") or {},
-            "annotations": annotations,
-            "ownerReferences": [owner],
-        },
-        "spec": template["spec"],
-    }
-    site.api.create(
-        path_of(site.namespace, "jobs", group=_BATCH), body, what=f"Creating Job {name}"
-    )
-    site.say(f"Job {name} is made")
-    return name
-
-
-def _end(job: Mapping[str, Any]) -> tuple[str, str]:
-    """Return how a Job ended (Complete, Failed) and why; nothing while it runs."""
-    for each in at(job, "status", "conditions") or ():
-        if each.get("type") in {"Complete", "Failed"} and each.get("status") == "True":
-            return str(each["type"]), f"{each.get('reason')} {each.get('message') or ''}".strip()
-    return "", ""
+    name, made = deploy_job.chosen(site)
+    follow = _Follow(site, name)
+    try:
+        done = follow.to_its_end()
+    except KeyboardInterrupt:
+        site.say(f"Job {name} goes on by itself; the next run joins it, or sees what it has done")
+        raise
+    if made and follow.nothing and not done.applied:
+        # It changed nothing, and its log says nothing more: a second run leaves nothing behind.
+        deploy_job.remove(site, name)
+    return done
 
 
 class _Follow:
@@ -117,14 +65,16 @@ class _Follow:
         self.streams: dict[str, LogStream] = {}
         self.tail: list[str] = []
         self.before = set(site.reader.events("Job", job))
+        self.nothing = False
+        "Whether the application said that there was nothing to apply."
 
     def to_its_end(self) -> Migrated:
         began = time.monotonic()
-        path = path_of(self.site.namespace, "jobs", self.job, group=_BATCH)
+        path = path_of(self.site.namespace, "jobs", self.job, group=BATCH)
         while True:
             job = self.site.api.get(path, what=f"Following Job {self.job}")
             pods = self.site.reader.pods({"job-name": self.job})
-            how, why = _end(job)
+            how, why = deploy_job.end_of(job)
             self._hear(pods, last=bool(how))
             seconds = time.monotonic() - began
             if how == "Complete":
@@ -149,26 +99,16 @@ class _Follow:
             for line in self.streams[key].more(last=last):
                 self.tail = [*self.tail, line][-_TAIL:]
                 self.follower.hear(line)
+                self.nothing = self.nothing or _NOTHING in line
                 if line.startswith("cost-mgmt-migration: "):
                     self.site.say(f"  {line.removeprefix('cost-mgmt-migration: ')}")
 
     def _hopeless(self, pods: tuple[Pod, ...]) -> None:
         """End at once for what the Job would only wait for until its deadline."""
         events = [e for e in self.site.reader.events("Job", self.job) if e not in self.before]
-        refused = [e for e in events if e.reason == "FailedCreate"]
-        if refused and not pods:
-            raise self._stuck(f"no pod may be made: {refused[-1].message}",
-                              "Raise the quota, or lower migration.resources.")  # fmt: skip
+        if (found := deploy_job.trouble(pods, events)) is not None:
+            raise self._stuck(found)
         for pod in pods:
-            for state in pod.states:
-                said = f"{state.reason} {state.message}".strip()
-                if state.reason in _IMAGE:
-                    raise self._stuck(f"the application's image cannot be pulled: {said}",
-                                      "Check migration.image and imagePullSecrets.")  # fmt: skip
-                if state.reason in _CONFIG:
-                    raise self._stuck(f"its container cannot be made: {said}",
-                                      "Often a Secret or a key of it is missing: the message says"
-                                      " which.")  # fmt: skip
             waits = [c.message for c in pod.conditions if c.status == "False" and c.message]
             self._tell(waits[0] if waits and not pod.states else "")
 
@@ -177,11 +117,12 @@ class _Follow:
             self.told = seen
             self.site.say(f"  waiting: {seen}")
 
-    def _stuck(self, why: str, hint: str) -> NotDeployed:
+    def _stuck(self, found: Trouble) -> NotDeployed:
         return NotDeployed(
-            f"Job {self.job} cannot run: {why}.",
+            f"Job {self.job} cannot run: {found.why}.",
             evidence=tuple(f"event: {e.reason}: {e.message}" for e in self._events()[-4:]),
-            hint=f"{hint}\nThe Job waits; to end it: kubectl -n {self.site.namespace} delete job"
+            hint=f"{found.hint}\nThe Job waits. Run bootstrap again when it is mended: a Job of its"
+            f" own that never ran is replaced. By hand: kubectl -n {self.site.namespace} delete job"
             f" {self.job}",
         )
 

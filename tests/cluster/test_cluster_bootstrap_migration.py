@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +12,8 @@ from tests.cluster.bootstraps import Bootstrap, prepared
 from tests.cluster.testbed.bed import Bed, Object
 from tests.cluster.testbed.images import APPLICATION
 
+SOON = 150
+"Seconds within which what does not heal has ended the wait; a Job's deadline is 600 or more."
 APPLIED = "SELECT count(*) FROM django_migrations"
 
 
@@ -65,14 +69,81 @@ def test_a_migration_that_fails_is_told_with_its_cause(
 ) -> None:
     """The status is 1, the message names the Job and why."""
     values, said = FAULTS[name]
-    try:
-        ended = release.run(values=values, status=1)
-    finally:
-        # One that waits for its image is still under way, and would be joined.
-        bed.kubectl("-n", release.namespace, "delete", "jobs", "--all", "--wait=true")
+    began = time.monotonic()
+    ended = release.run(values=values, status=1)
     assert "Job cost-mgmt-migration-" in ended.err
     for words in said:
         assert words in ended.err, ended.said
+    assert time.monotonic() - began < SOON
+    assert bed.list("job", release.namespace), "what it left is the operator's to look at"
+
+
+def jobs(release: Bootstrap) -> set[str]:
+    """Return the names of the Jobs that are there."""
+    listed = release.bed.list("job", release.namespace)
+    return {str(one["metadata"]["name"]) for one in listed}
+
+
+def test_one_that_cannot_run_is_not_joined(release: Bootstrap, bed: Bed) -> None:
+    """A stuck Job of ours is replaced, anybody else's left alone; both are told."""
+    space = release.namespace
+    bed.kubectl("-n", space, "delete", "jobs", "--all", "--wait=true")
+    nowhere = migrating("none", image={"repository": "costmgmt.invalid/none"})
+    release.run(values=nowhere, status=1)
+    (ours,) = jobs(release)
+    theirs = "cost-mgmt-migration-by-somebody"
+    source = "--from=cronjob/cost-mgmt-migration"
+    bed.kubectl("-n", space, "create", "job", source, theirs)
+    stuck = ("ImagePullBackOff", "ErrImagePull")
+    bed.until("somebody's stuck", lambda: any(one in states(bed, space, theirs) for one in stuck))
+    plain = migrating("python", "-c", "print('  No migrations to apply.')")
+    ended = release.run(values=plain)
+    assert any(one.startswith(f"Job {ours}: removed") for one in ended.did("changed")), ended.said
+    assert f"Job {theirs} is not joined, and left as it is" in ended.out
+    assert jobs(release) == {theirs}
+    bed.kubectl("-n", space, "delete", "job", theirs)
+
+
+def states(bed: Bed, namespace: str, job: str) -> str:
+    """Return what the pods of a Job wait for."""
+    pods = bed.list("pods", namespace, f"job-name={job}")
+    return json.dumps([one["status"].get("containerStatuses") for one in pods])
+
+
+def test_a_quota_and_a_policy_end_the_wait(release: Bootstrap, bed: Bed) -> None:
+    """No pod may be made: the event says why, and the Job is not waited for."""
+    space = release.namespace
+    hard = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"},
+            "spec": {"hard": {"pods": "1"}}}  # fmt: skip
+    bed.apply(hard, namespace=space)
+    bed.until("the quota to count", lambda: used(bed, space) == "1")
+    try:
+        began = time.monotonic()
+        ended = release.run(values=migrating("python", "-c", "pass"), status=1)
+        assert time.monotonic() - began < SOON
+    finally:
+        bed.kubectl("-n", space, "delete", "resourcequota", "small")
+    assert "no pod may be made" in ended.err
+    assert "exceeded quota: small" in ended.err
+    again = release.run(values=migrating("python", "-c", "pass"))
+    assert len(again.did("changed")) > 0
+
+
+def used(bed: Bed, namespace: str) -> str:
+    """Return how many pods a quota has counted."""
+    found = bed.get("resourcequota", "small", namespace)
+    return str(found.get("status", {}).get("used", {}).get("pods", ""))
+
+
+def test_nothing_to_apply_leaves_nothing_behind(release: Bootstrap, bed: Bed) -> None:
+    """A Job that said so is removed; one whose output says something else is kept."""
+    space = release.namespace
+    bed.kubectl("-n", space, "delete", "jobs", "--all", "--wait=true")
+    ended = release.run(values=migrating("python", "-c", "print('  No migrations to apply.')"))
+    assert any("nothing was left to apply" in one for one in ended.did("present"))
+    assert jobs(release) == set()
+    release.run(values=migrating("python", "-c", "print('a command of ones own')"))
+    assert len(jobs(release)) == 1
 
 
 def test_one_that_stopped_half_way_is_gone_on_with(release: Bootstrap, bed: Bed) -> None:
