@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pytest_costmgmt.initialize.deploy_rights import RIGHTS
+from pytest_costmgmt.initialize.deploy_rights import DEPLOYING, RIGHTS
 from pytest_costmgmt.kubernetes.access import access
 from pytest_costmgmt.kubernetes.api import Api
 from pytest_costmgmt.kubernetes.rights import Right, missing
-from tests.cluster.bootstraps import Bootstrap, Ended, prepared
+from tests.chart.rendering import CHART
+from tests.cluster.bootstraps import RELEASE, Bootstrap, Ended, prepared
 from tests.cluster.releases import published, without
 from tests.cluster.testbed.bed import Bed
 
@@ -47,14 +49,19 @@ def first(bootstrap: Bootstrap, rehearsed: Ended) -> Ended:
 
 def test_the_published_role_is_what_it_takes() -> None:
     """Every right that is asked for is in the Role, and the Role has no other."""
-    role = {
+    assert given("bootstrap") == set(RIGHTS)
+    assert given("deploy") == set(DEPLOYING)
+
+
+def given(name: str) -> set[Right]:
+    """Return the rights that a published Role gives."""
+    return {
         Right(verb, resource, group)
-        for rule in published("bootstrap")["rules"]
+        for rule in published(name)["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
-    assert role == set(RIGHTS)
 
 
 def test_a_dry_run_says_each_step(rehearsed: Ended) -> None:
@@ -145,6 +152,30 @@ def test_the_script_is_the_command(bootstrap: Bootstrap, first: Ended) -> None:
     )
     assert without.returncode == 4
     assert b"pip install pytest-costmgmt" in without.stderr
+
+
+def test_the_credentials_outlive_any_release(bootstrap: Bootstrap, first: Ended, bed: Bed) -> None:
+    """Even one that comes to own them leaves them, and the volume; a bootstrap finds both."""
+    assert first.status == 0
+    space, names = bootstrap.namespace, ("postgres-credentials", "hive-credentials")
+    for name in names:
+        annotations = bed.get("secret", name, space)["metadata"]["annotations"]
+        assert annotations["helm.sh/resource-policy"] == "keep"
+        assert re.fullmatch("[0-9a-f]{8}", annotations["cost-management/run"])
+    before = [bed.get("secret", name, space)["data"] for name in names]
+    rows = bed.psql(space, "SELECT count(*), max(id) FROM django_migrations")
+    owns = ("--take-ownership", "--set=postgresql.database.takeOwnership=true",
+            "--set=postgresql.database.existingSecret=")  # fmt: skip
+    chart = ("upgrade", RELEASE, str(CHART), "-n", space, "--reuse-values")
+    bed.helm(*chart, *owns)
+    owner = bed.get("secret", names[0], space)["metadata"]["annotations"]
+    assert owner["meta.helm.sh/release-name"] == RELEASE
+    bed.helm("uninstall", RELEASE, "-n", space)
+    bed.until("no pod", lambda: not bed.list("pods", space))
+    assert [bed.get("secret", name, space)["data"] for name in names] == before
+    again = bootstrap.run()
+    assert any(one.startswith("Secret postgres-credentials") for one in again.did("present"))
+    assert bed.psql(space, "SELECT count(*), max(id) FROM django_migrations") == rows
 
 
 def test_each_right_is_asked_for(bed: Bed) -> None:

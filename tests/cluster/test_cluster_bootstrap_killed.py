@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.bootstraps import NOT_MIGRATED, Bootstrap, newest, prepared
+from tests.cluster.bootstraps import Bootstrap, newest, prepared
 from tests.cluster.testbed.bed import Bed
 
 PHASES = ("credentials", "release", "helm", "pod", "initialize", "migrate")
@@ -50,12 +50,33 @@ def test_killed_in_every_phase(bootstrap: Bootstrap, bed: Bed) -> None:
     assert again.did("created") == again.did("changed") == []
 
 
-def test_interrupted_it_says_so_and_lets_go(bootstrap: Bootstrap, bed: Bed) -> None:
-    """After SIGTERM the Lease is free at once, and the next run goes on."""
-    at = partial(reached, bootstrap, "pod")
-    status, said = bootstrap.ended_at(at, signal.SIGTERM, values=NOT_MIGRATED)
-    assert status == 128 + signal.SIGTERM, said
-    assert "interrupted" in said
-    lease = bed.get("lease", "costmgmt-bootstrap", bootstrap.namespace)
-    assert "holderIdentity" not in lease["spec"]
-    bootstrap.deployed()
+INTERRUPTED = (
+    ("credentials", signal.SIGTERM),
+    ("helm", signal.SIGINT),
+    ("pod", signal.SIGTERM),
+    ("initialize", signal.SIGINT),
+    ("migrate", signal.SIGTERM),
+)
+
+
+def test_interrupted_in_every_phase(bootstrap: Bootstrap, bed: Bed) -> None:
+    """It says so, lets the Lease go at once, leaves nothing half-made, and the next goes on."""
+    space = bootstrap.namespace
+    for phase, number in INTERRUPTED:
+        status, said = bootstrap.ended_at(partial(reached, bootstrap, phase), number)
+        assert status == 128 + number, f"{phase} was never reached:\n{said}"
+        assert "costmgmt: interrupted" in said
+        assert "Traceback" not in said
+        lease = bed.get("lease", "costmgmt-bootstrap", space)
+        assert "holderIdentity" not in lease["spec"], phase
+    assert "goes on by itself; the next run joins it" in said
+    ended = bootstrap.run()
+    assert "the run before ended in phase migrate: going on from there" in ended.out
+    assert "is under way: joining it" in ended.out or "nothing was left to apply" in ended.out
+    assert int(bed.psql(space, "SELECT count(*) FROM django_migrations")) > 0
+    jobs = [one["metadata"]["name"] for one in bed.list("job", space)]
+    assert len(jobs) == 1, "it was joined, or seen to be done; none was made beside it"
+    records = bed.list("secret", space, "owner=helm")
+    assert {one["metadata"]["labels"]["status"] for one in records} <= {"deployed", "superseded"}
+    again = bootstrap.run()
+    assert again.did("created") == again.did("changed") == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from tests.cluster.bootstraps import (
     plant_pending,
     prepared,
 )
-from tests.cluster.testbed.bed import Bed, Object
+from tests.cluster.releases import RESTRICTED_CONTAINER, renamed
+from tests.cluster.testbed.bed import Bed, CommandFailed, Node, Object
 
 SOON = 90
 "Seconds within which what does not heal has ended the wait; its deadline is 600."
@@ -101,6 +103,88 @@ def test_what_does_not_come_to_run_ends_the_wait(bootstrap: Bootstrap, bed: Bed,
     assert [one["metadata"]["name"] for one in bed.list("secret", bootstrap.namespace)]
 
 
+def test_a_policy_that_refuses_the_pod_ends_the_wait(bootstrap: Bootstrap, bed: Bed) -> None:
+    """The policy's own sentence is told, at once; where it is gone, the same command goes on."""
+    began = time.monotonic()
+    with refusing(bed, bootstrap.namespace):
+        began = time.monotonic()
+        ended = bootstrap.run(values=NOT_MIGRATED, status=1)
+        assert time.monotonic() - began < SOON
+    assert "no pod may be made" in ended.err
+    assert "databases are not welcome here" in ended.err
+    assert "event: StatefulSet postgres: FailedCreate" in ended.err
+    bootstrap.deployed()
+
+
+@contextlib.contextmanager
+def refusing(bed: Bed, namespace: str) -> Iterator[None]:
+    """Have the API server admit no database to the namespace."""
+    name, group = f"no-{namespace}", "admissionregistration.k8s.io/v1"
+    pods = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+            "resources": ["pods"]}  # fmt: skip
+    here = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    said = {
+        "expression": "object.metadata.name != 'postgres-0'",
+        "message": "databases are not welcome here",
+    }
+    spec = {
+        "matchConstraints": {"resourceRules": [pods], "namespaceSelector": here},
+        "validations": [said],
+    }
+    binding = {"policyName": name, "validationActions": ["Deny"]}
+    kind = "ValidatingAdmissionPolicy"
+    bed.apply(
+        {"apiVersion": group, "kind": kind, "metadata": {"name": name}, "spec": spec},
+        {"apiVersion": group, "kind": f"{kind}Binding", "metadata": {"name": name},
+         "spec": binding},
+    )  # fmt: skip
+    container = {"name": "any", "image": "any", "securityContext": RESTRICTED_CONTAINER}
+    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    pod = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "postgres-0"},
+        "spec": {"containers": [container], "securityContext": security},
+    }  # fmt: skip
+
+    def counts() -> bool:
+        command = ("create", "-n", namespace, "--dry-run=server", "-f", "-")
+        try:
+            bed.kubectl(*command, given=pod)
+        except CommandFailed as error:
+            return "not welcome" in error.stderr
+        return False
+
+    try:
+        bed.until("the policy to count", counts)
+        yield
+    finally:
+        for each in (f"{kind}Binding", kind):
+            bed.tell("delete", f"{each}/{name}", "--ignore-not-found")
+
+
+def test_a_data_folder_of_another_uid_ends_the_wait(
+    bootstrap: Bootstrap, bed: Bed, node: Node
+) -> None:
+    """The init container's sentence is told, at once; nothing is touched, and nothing is lost."""
+    bootstrap.deployed()
+    space = bootstrap.namespace
+    bed.psql(space, "CREATE TABLE kept AS SELECT 42 AS a")
+    claim = bed.get("pvc", "postgresql-data-postgres-0", space)
+    volume = bed.get("pv", claim["spec"]["volumeName"])["spec"]["local"]["path"]
+    bed.kubectl("-n", space, "scale", "statefulset", "postgres", "--replicas=0")
+    bed.until("no pod", lambda: not bed.list("pods", space))
+    node.run("chown", "-R", "1234", f"{volume}/userdata")
+    began = time.monotonic()
+    ended = bootstrap.run(values=NOT_MIGRATED, status=1)
+    assert time.monotonic() - began < SOON
+    assert "the init container check-data ended with status 1" in ended.err
+    assert "belongs to uid 1234, and the pod runs as uid 26" in " ".join(ended.err.split())
+    assert "Nothing was touched." in ended.err
+    node.run("chown", "-R", "26", f"{volume}/userdata")
+    bed.until_ready(space)
+    bootstrap.deployed()
+    assert bed.psql(space, "SELECT a FROM kept") == "42"
+
+
 def test_a_hindrance_that_is_gone_is_no_more(bootstrap: Bootstrap, bed: Bed) -> None:
     """After the quota is raised the same command goes on from where it was."""
     bed.apply(quota(pods="0"), namespace=bootstrap.namespace)
@@ -154,11 +238,53 @@ def release(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Boot
 
 
 def test_another_major_is_refused_before_helm(release: Bootstrap, bed: Bed) -> None:
-    """The new image's version is compared with the server's; the release stays."""
-    before = newest(bed, release.namespace)
+    """By the chart, which reads the images' names; the release stays as it is."""
+    before, state = newest(bed, release.namespace), pod_of(release)
     ended = release.run(values={**NOT_MIGRATED, "postgresql": {"major": "13"}}, status=1)
+    said = " ".join(ended.err.split())
+    assert "runs PostgreSQL 15, and this rendering's image is PostgreSQL 13" in said
+    assert "costmgmt backup), install anew, restore (costmgmt restore)" in said
+    assert (newest(bed, release.namespace), pod_of(release)) == (before, state)
+
+
+def test_another_major_by_another_name_is_refused_before_helm(
+    release: Bootstrap, bed: Bed, node: Node
+) -> None:
+    """Whatever an image is called: its version is asked by a probe, and compared."""
+    before, state = newest(bed, release.namespace), pod_of(release)
+    image = {"repository": renamed(bed, node, 13), "tag": "latest"}
+    values = {**NOT_MIGRATED, "postgresql": {"image": image, "major": ""}}
+    ended = release.run(values=values, status=1)
     assert "it is PostgreSQL 13, and the data is of PostgreSQL 15" in ended.err
-    assert newest(bed, release.namespace) == before
+    assert (newest(bed, release.namespace), pod_of(release)) == (before, state)
+
+
+def pod_of(release: Bootstrap) -> str:
+    """Return the uid of the database's pod."""
+    return str(release.bed.get("pod", "postgres-0", release.namespace)["metadata"]["uid"])
+
+
+SIZES = {
+    "smaller": ({"size": "10Gi"}, "a volume does not shrink", "costmgmt backup"),
+    "larger": ({"size": "30Gi"}, "patch pvc postgresql-data-postgres-0", "--cascade=orphan"),
+    "class": ({"storageClassName": "other"}, "a volume cannot change its class", "restore"),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_another_volume_is_refused_before_anything_is_touched(
+    release: Bootstrap, bed: Bed, name: str
+) -> None:
+    """Each with its own way; no revision is recorded, and the pod stays."""
+    before, state = newest(bed, release.namespace), pod_of(release)
+    persistence, said, way = SIZES[name]
+    ended = release.run(
+        values={**NOT_MIGRATED, "postgresql": {"persistence": persistence}}, status=1
+    )
+    assert said in ended.err
+    assert way in ended.err
+    assert "Nothing was changed." in ended.err
+    assert (newest(bed, release.namespace), pod_of(release)) == (before, state)
 
 
 def test_a_second_release_is_refused(release: Bootstrap) -> None:

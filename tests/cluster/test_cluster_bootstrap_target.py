@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,15 +52,66 @@ def test_a_token_that_is_not_known(bootstrap: Bootstrap, tmp_path: Path) -> None
     assert "does not know these credentials" in ended.err
 
 
-def test_another_cluster(bootstrap: Bootstrap, tmp_path: Path) -> None:
-    """What answers is not signed by the kubeconfig's CA."""
+def test_a_token_that_has_expired(bootstrap: Bootstrap, bed: Bed, tmp_path: Path) -> None:
+    """What was good once is told as what the API server does not know, with its end."""
+    assert bed.node is not None
+    token = json.loads(bootstrap.kubeconfig.read_text())["users"][0]["user"]["token"]
+    made = aged(token, bed.node.run("cat", "/run/bed/accounts.key"), tmp_path)
+    ended = other(bootstrap, tmp_path, token=made).run(status=1)
+    assert "does not know these credentials" in ended.err
+    assert "The token ended at" in ended.err
+    assert made not in ended.said
+
+
+def aged(token: str, key: str, scratch: Path) -> str:
+    """Return the same token as it was a day ago, signed as the cluster signs."""
+    (scratch / "key").write_text(key)
+    header, payload, _ = token.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    for name in ("iat", "nbf", "exp"):
+        claims[name] -= 86400
+    text = f"{header}.{unpadded(json.dumps(claims).encode())}"
+    signed = subprocess.run(
+        ["openssl", "dgst", "-sha256", "-sign", str(scratch / "key")],
+        input=text.encode(), capture_output=True, check=True,
+    )  # fmt: skip
+    return f"{text}.{unpadded(signed.stdout)}"
+
+
+def unpadded(data: bytes) -> str:
+    """Return bytes as a token has them."""
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def changed(bootstrap: Bootstrap, tmp_path: Path, **cluster: str) -> Bootstrap:
+    """Return the same with a kubeconfig that means another cluster."""
     config = json.loads(bootstrap.kubeconfig.read_text())
-    server = config["clusters"][0]["cluster"]["server"]
-    config["clusters"][0]["cluster"]["server"] = server.rpartition(":")[0] + ":1"
+    config["clusters"][0]["cluster"] |= cluster
     file = tmp_path / "kubeconfig"
     file.write_text(json.dumps(config))
-    ended = bootstrap._replace(kubeconfig=file).run(status=1)
-    assert "cannot be reached" in ended.err
+    return bootstrap._replace(kubeconfig=file)
+
+
+def test_nobody_answers(bootstrap: Bootstrap, tmp_path: Path) -> None:
+    """The address is nobody's."""
+    config = json.loads(bootstrap.kubeconfig.read_text())
+    server = config["clusters"][0]["cluster"]["server"]
+    elsewhere = changed(bootstrap, tmp_path, server=server.rpartition(":")[0] + ":1")
+    assert "cannot be reached" in elsewhere.run(status=1).err
+
+
+def test_another_cluster(bootstrap: Bootstrap, tmp_path: Path) -> None:
+    """What answers is not signed by the kubeconfig's CA: a cluster built anew, or another one."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-keyout", "/dev/null", "-subj", "/CN=another", "-days", "1", "-out", "ca.crt"],
+        cwd=tmp_path, capture_output=True, check=True,
+    )  # fmt: skip
+    authority = base64.b64encode((tmp_path / "ca.crt").read_bytes()).decode()
+    elsewhere = changed(bootstrap, tmp_path, **{"certificate-authority-data": authority})
+    ended = elsewhere.run(status=1)
+    assert "is not the cluster that" in ended.err
+    assert "not signed by the kubeconfig's CA" in ended.err
 
 
 def test_somebody_who_may_nothing(bootstrap: Bootstrap, bed: Bed) -> None:

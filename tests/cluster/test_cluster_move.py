@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from tests.cluster.testbed.images import POSTGRESQL
 OLDER = Path(__file__).resolve().parent / "older-chart"
 ASKED = "SELECT count(*), md5(string_agg(word, ' ' ORDER BY id)) FROM kept"
 SYSTEM = "SELECT system_identifier FROM pg_control_system()"
+FROZEN = "SELECT count(*) FROM pg_roles WHERE rolconfig::text LIKE '%read_only%'"
 MOUNT = "/var/lib/postgresql/data"
 
 
@@ -31,13 +33,17 @@ def older(bed: Bed, tmp_path: Path) -> Iterator[Bootstrap]:
         )
         bed.helm("install", RELEASE, str(OLDER), "-n", bootstrap.namespace, *options)
         bed.until_ready(bootstrap.namespace)
-        space = bootstrap.namespace
-        bed.until("the server's second start", lambda: bed.psql(space, "SELECT 1"))
-        rows = "SELECT g AS id, md5(g::text) AS word FROM generate_series(1, 5000) AS g"
-        made = f"CREATE TABLE kept AS {rows}; ALTER TABLE kept OWNER TO koku"
-        bed.until("the rows", lambda: bed.psql(space, f"{made}; SELECT 'made'") == "made")
-        bed.psql(space, "CREATE ROLE reader LOGIN PASSWORD 'a-password-of-a-test'; SELECT 1")
+        filled(bed, bootstrap.namespace)
         yield bootstrap
+
+
+def filled(bed: Bed, space: str) -> None:
+    """Make rows and a role in the older chart's database."""
+    bed.until("the server's second start", lambda: bed.psql(space, "SELECT 1"))
+    rows = "SELECT g AS id, md5(g::text) AS word FROM generate_series(1, 5000) AS g"
+    made = f"CREATE TABLE kept AS {rows}; ALTER TABLE kept OWNER TO koku"
+    bed.until("the rows", lambda: bed.psql(space, f"{made}; SELECT 'made'") == "made")
+    bed.psql(space, "CREATE ROLE reader LOGIN PASSWORD 'a-password-of-a-test'; SELECT 1")
 
 
 def moved(bootstrap: Bootstrap, before: tuple[str, str]) -> None:
@@ -45,8 +51,7 @@ def moved(bootstrap: Bootstrap, before: tuple[str, str]) -> None:
     bed, space = bootstrap.bed, bootstrap.namespace
     assert (bed.psql(space, ASKED), bed.psql(space, SYSTEM)) == before
     assert bed.psql(space, "SHOW data_directory") == "/var/lib/pgsql/data/userdata"
-    frozen = "SELECT count(*) FROM pg_roles WHERE rolconfig::text LIKE '%read_only%'"
-    assert bed.psql(space, frozen) == "0"
+    assert bed.psql(space, FROZEN) == "0"
     inside = ("exec", "-n", space, "postgres-0", "-c", "postgresql", "--")
     assert bed.kubectl(*inside, "ls", "/var/lib/pgsql/data").split() == ["userdata"]
     bed.kubectl("delete", "pod", "postgres-0", "-n", space)
@@ -124,8 +129,7 @@ def test_a_claim_that_is_not_empty_is_left_as_it_is(older: Bootstrap, bed: Bed) 
     assert "the claim is not empty" in ended.err
     assert "userdata" in ended.err
     assert bed.kubectl(*inside, f"cat {MOUNT}/userdata/PG_VERSION").strip() == "15"
-    frozen = "SELECT count(*) FROM pg_roles WHERE rolconfig::text LIKE '%read_only%'"
-    assert bed.psql(older.namespace, frozen) == "0"
+    assert bed.psql(older.namespace, FROZEN) == "0"
 
 
 def test_a_claim_that_may_not_be_written_on(older: Bootstrap, bed: Bed) -> None:
@@ -139,3 +143,31 @@ def test_a_claim_that_may_not_be_written_on(older: Bootstrap, bed: Bed) -> None:
     ended = older.run("--migrate-volume", values=NOT_MIGRATED, status=1)
     assert f"may not write on its claim at {MOUNT}" in ended.err
     assert state(older)[0].startswith("5000|")
+
+
+def test_a_claim_without_room(older: Bootstrap, bed: Bed) -> None:
+    """What is free and what it takes are said, nothing was begun; grown, it is moved."""
+    assert bed.node is not None
+    space = older.namespace
+    (volume,) = [
+        one for one in bed.list("pv")
+        if one["spec"].get("claimRef", {}).get("namespace") == space
+    ]  # fmt: skip
+    place = volume["spec"]["local"]["path"]
+    bed.node.run("mount", "-t", "tmpfs", "-o", "size=8m", "small", place)
+    try:
+        # Only a new pod sees it; the older chart's data goes with the pod.
+        bed.kubectl("-n", space, "delete", "pod", "postgres-0")
+        bed.until_ready(space)
+        filled(bed, space)
+        before = state(older)
+        ended = older.run("--migrate-volume", values=NOT_MIGRATED, status=1)
+        assert re.search(r"the claim has [78] MiB free, and the copy needs \d+ MiB", ended.err)
+        assert "Grow the PVC" in ended.err
+        assert list(older.folder.glob("costmgmt-before-move-*")) == []
+        assert bed.psql(space, FROZEN) == "0"
+        bed.node.run("mount", "-o", "remount,size=1g", place)
+        older.deployed("--migrate-volume")
+        moved(older, before)
+    finally:
+        bed.node.run("umount", "--lazy", place)
