@@ -207,7 +207,11 @@ OPTIONS: tuple[Option, ...] = (
     Option("postgres", "the version of the embedded server, e.g. 15 or 18", metavar="VERSION"),
     Option("bindir", "the folder of the embedded server's programs", kind="path", metavar="DIR"),
     Option("cache", "the folder for cached server files", kind="path", metavar="DIR"),
-    Option("keep", "keep the embedded server's data and log after the run", choices=KEEP),
+    Option(
+        "keep",
+        "keep what the run made: the embedded server's data and log, or the deployed release",
+        choices=KEEP,
+    ),
     Option("report", "write report.json and fix.sql into DIR", kind="path", metavar="DIR"),
     Option(
         "skip",

@@ -16,7 +16,16 @@ from pytest_costmgmt.errors import StepFailed, UsageProblem
 from pytest_costmgmt.initialize import deploy_migration, deploy_rights
 from pytest_costmgmt.initialize import deploy_volume as volume
 from pytest_costmgmt.initialize.deploy import Deployed, create_namespace, deploy, superuser
-from pytest_costmgmt.initialize.deploy_site import CONTAINER, LEASE, POD, SERVICE, SET, Site, Wanted
+from pytest_costmgmt.initialize.deploy_site import (
+    CONTAINER,
+    DEPLOYMENT,
+    LEASE,
+    POD,
+    SERVICE,
+    SET,
+    Site,
+    Wanted,
+)
 from pytest_costmgmt.initialize.server import initialize
 from pytest_costmgmt.initialize.step import Initialized, fixes
 from pytest_costmgmt.kubernetes import helm
@@ -52,6 +61,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float | None = None
     migrate_volume: bool = False
     backup_to: Path | None = None
+    run: str = ""
+    first: Callable[[Site], None] | None = None
+    "What is done before all else, with the Lease held, by whoever removes the release again."
 
 
 def run(
@@ -75,8 +87,10 @@ def run(
         run_id = site.run
         with held_lease(site.api, site.namespace, LEASE, run=run_id) as lease:
             site = msgspec.structs.replace(site, lease=lease)
-            if lease.before is not None and (phase := lease.before.notes.get("phase")):
-                echo(f"the run before ended in phase {phase}: going on from there")
+            if asked.first is not None:
+                asked.first(site)
+            else:
+                _taken_over(site)
             deployed = _bootstrap(site, asked, environ)
             if deployed is None:
                 return NOT_READY
@@ -88,6 +102,17 @@ def run(
         for line in application_values(deployed):
             echo(line)
     return DONE
+
+
+def _taken_over(site: Site) -> None:
+    """Say what a run before was in; what a run of the suite deployed is from now on to stay."""
+    assert site.lease is not None  # noqa: S101 - it is held
+    if site.lease.before is None:
+        return
+    if phase := site.lease.before.notes.get("phase"):
+        site.say(f"the run before ended in phase {phase}: going on from there")
+    if DEPLOYMENT in site.lease.notes:
+        site.lease.note(DEPLOYMENT, None)
 
 
 def _site(asked: Asked, environ: Mapping[str, str], echo: Echo) -> Site:
@@ -113,7 +138,7 @@ def _site(asked: Asked, environ: Mapping[str, str], echo: Echo) -> Site:
         api=api,
         reader=Reader(api, place.namespace),
         helm=helm.Helm(program, way, place.namespace, environ=environ),
-        run=secrets.token_hex(4),
+        run=asked.run or secrets.token_hex(4),
         key=secrets.token_bytes(32),
         say=echo,
         step=lambda step: echo(step.line),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.initialize.deploy_site import Wanted
 from pytest_costmgmt.kubernetes.api import Api
+from pytest_costmgmt.kubernetes.lease import GROUP as LEASE_GROUP
 from pytest_costmgmt.kubernetes.lease import RIGHTS as LEASE_RIGHTS
 from pytest_costmgmt.kubernetes.objects import Reader
 from pytest_costmgmt.kubernetes.rights import Right, demand
@@ -35,6 +36,16 @@ RIGHTS = (
     *(Right(verb, "jobs", "batch") for verb in ("get", "list", "create", "delete")),
     Right("list", "endpointslices", "discovery.k8s.io"),
 )
+
+# Beside those, what a run that deploys and removes again takes: rbac/deploy.yaml publishes it.
+DEPLOYING = (
+    *(Right("list", resource) for resource in ("services", "configmaps", "persistentvolumeclaims")),
+    Right("list", "deployments", "apps"),
+    Right("delete", "persistentvolumeclaims"),
+    Right("delete", "leases", LEASE_GROUP),
+)
+MAKING = tuple(Right(verb, "namespaces") for verb in ("get", "create", "patch", "delete"))
+"What it takes of the cluster to make a namespace for it, and to remove that."
 
 PURPOSE = "costmgmt bootstrap"
 

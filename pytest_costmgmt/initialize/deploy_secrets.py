@@ -10,6 +10,7 @@ import msgspec
 
 from pytest_costmgmt.errors import StepFailed
 from pytest_costmgmt.initialize.deploy_site import HIVE_SECRET, SECRET, Site, at
+from pytest_costmgmt.kubernetes.helm_records import RUN
 from pytest_costmgmt.kubernetes.secret_objects import (
     KeyFacts,
     SecretFacts,
@@ -136,7 +137,7 @@ def _create(site: Site, name: str, *, database: str, role: str) -> Credentials:
         database=database,
         username=role,
         password=password,
-        annotations=KEPT,
+        annotations={**KEPT, RUN: site.run},
     )
     site.done(step, "created", f"with a generated password for role {role}")
     return Credentials(secret=name, database=database, role=role, password=password)

@@ -18,6 +18,8 @@ from pytest_costmgmt.kubernetes.objects import Reader
 from pytest_costmgmt.requirements.model import Requirements
 
 LEASE = _LEASE
+DEPLOYMENT = "deployment"
+"The Lease's note: which run of the suite deployed here, and removes it again."
 RELEASE = "cost-mgmt-infra"
 SET, POD, CONTAINER, SERVICE = "postgres", "postgres-0", "postgresql", "postgres"
 CLAIM = "postgresql-data-postgres-0"
