@@ -90,11 +90,24 @@ def version_number(text: str | None, *, server: int) -> int | None:
     return max(number, server) if same else number
 
 
+class Signals:
+    """What came while something was :func:`interruptible`."""
+
+    number: int | None = None
+
+    def check(self) -> None:
+        """Raise Interrupted if one came, and somebody in between made an exit status of it."""
+        if self.number is not None:
+            raise Interrupted(self.number)
+
+
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[Signals]:
     """Let the first signal end what is under way, in order; the next ones wait for that."""
+    seen = Signals()
 
     def first(number: int, _: FrameType | None) -> NoReturn:
+        seen.number = number
         for each in SIGNALS:
             # A function, not SIG_IGN: programs that are started to clean up would inherit that.
             signal.signal(each, lambda *_: None)
@@ -102,7 +115,7 @@ def interruptible() -> Iterator[None]:
 
     before = {each: signal.signal(each, first) for each in SIGNALS}
     try:
-        yield
+        yield seen
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

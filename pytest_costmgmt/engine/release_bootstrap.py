@@ -74,7 +74,7 @@ def run(
     0: ready; 1: something was refused; else as ``validate`` says. Raises UsageProblem (4), and
     what a step raises.
     """
-    with interruptible():
+    with interruptible() as signals:
         site = _site(asked, environ, echo)
         name = site.wanted.requirements.name
         echo(f"bootstrap of namespace {site.namespace} in {site.api.label} ({name})")
@@ -95,7 +95,9 @@ def run(
             if deployed is None:
                 return NOT_READY
             site.begin("validate")
-            if status := validate():
+            status = validate()
+            signals.check()
+            if status:
                 echo("Deployed, but not ready: see above. What is done stays done.")
                 return status
             lease.note("phase", None)
