@@ -44,8 +44,8 @@ def migrate(site: Site) -> Migrated | None:
         site.done("migrations", "present", "the release has no CronJob: migration.enabled is false")
         return None
     name, made = deploy_job.chosen(site)
-    follow = _Follow(site, name)
     try:
+        follow = _Follow(site, name)
         done = follow.to_its_end()
     except KeyboardInterrupt:
         site.say(f"Job {name} goes on by itself; the next run joins it, or sees what it has done")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,19 +21,12 @@ def bootstrap(bed: Bed, tmp_path: Path) -> Iterator[Bootstrap]:
         yield found
 
 
-def reached(bootstrap: Bootstrap, phase: str) -> bool:
-    """Say whether a run is in that phase by now."""
-    if phase == "helm":
-        return bool(bootstrap.note("helm"))
-    return bootstrap.note("phase") == phase
-
-
 def test_killed_in_every_phase(bootstrap: Bootstrap, bed: Bed) -> None:
     """Each run is killed in the next phase, the last one ends well; nothing was made twice."""
     claims = set()
     for phase in PHASES:
-        status, said = bootstrap.ended_at(partial(reached, bootstrap, phase), signal.SIGKILL)
-        assert status == -signal.SIGKILL, f"{phase} was never reached:\n{said}"
+        status, said = bootstrap.ended_in(phase, signal.SIGKILL)
+        assert status == -signal.SIGKILL, f"in {phase}:\n{said}"
         claims |= {one["metadata"]["uid"] for one in bed.list("pvc", bootstrap.namespace)}
     ended = bootstrap.run()
     assert "the run before ended in phase migrate: going on from there" in ended.out
@@ -64,13 +56,13 @@ def test_interrupted_in_every_phase(bootstrap: Bootstrap, bed: Bed) -> None:
     """It says so, lets the Lease go at once, leaves nothing half-made, and the next goes on."""
     space = bootstrap.namespace
     for phase, number in INTERRUPTED:
-        status, said = bootstrap.ended_at(partial(reached, bootstrap, phase), number)
-        assert status == 128 + number, f"{phase} was never reached:\n{said}"
+        status, said = bootstrap.ended_in(phase, number)
+        assert status == 128 + number, f"in {phase}:\n{said}"
         assert "costmgmt: interrupted" in said
         assert "Traceback" not in said
         assert "not ready" not in said
-        goes_on = "goes on by itself; the next run joins it" in said
-        assert goes_on == (phase == "migrate")
+        if " is made\n" in said:
+            assert "goes on by itself; the next run joins it" in said
         lease = bed.get("lease", "costmgmt-bootstrap", space)
         assert "holderIdentity" not in lease["spec"], phase
     ended = bootstrap.run()

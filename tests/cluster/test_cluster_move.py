@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,20 +85,14 @@ def test_killed_in_every_phase_it_is_gone_on_with(older: Bootstrap) -> None:
     """Nothing is lost, wherever it is killed; the next run goes on, and the last one proves it."""
     before = state(older)
     for phase in ("volume copy", "release", "pod", "volume proof"):
-        reached = partial(at, older, phase)
-        status, said = older.ended_at(
-            reached, signal.SIGKILL, "--migrate-volume", values=NOT_MIGRATED
+        status, said = older.ended_in(
+            phase, signal.SIGKILL, "--migrate-volume", values=NOT_MIGRATED
         )
-        assert status == -signal.SIGKILL, f"{phase} was never reached:\n{said}"
+        assert status == -signal.SIGKILL, f"in {phase}:\n{said}"
     without = older.run(values=NOT_MIGRATED, status=1)
     assert "was killed" in without.err
     older.deployed("--migrate-volume")
     moved(older, before)
-
-
-def at(bootstrap: Bootstrap, phase: str) -> bool:
-    """Say whether a run is in that phase."""
-    return bootstrap.note("phase") == phase
 
 
 def test_while_others_are_connected_nothing_is_begun(older: Bootstrap, bed: Bed) -> None:
