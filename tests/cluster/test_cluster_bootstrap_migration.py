@@ -97,7 +97,8 @@ def test_one_that_cannot_run_is_not_joined(release: Bootstrap, bed: Bed) -> None
     stuck = ("ImagePullBackOff", "ErrImagePull")
     bed.until("somebody's stuck", lambda: any(one in states(bed, space, theirs) for one in stuck))
     plain = migrating("python", "-c", "print('  No migrations to apply.')")
-    ended = release.run(values=plain)
+    # Nothing was migrated, whatever it says: that is told by the validation.
+    ended = release.run(values=plain, status=1)
     assert any(one.startswith(f"Job {ours}: removed") for one in ended.did("changed")), ended.said
     assert f"Job {theirs} is not joined, and left as it is" in ended.out
     assert jobs(release) == {theirs}
@@ -125,8 +126,9 @@ def test_a_quota_and_a_policy_end_the_wait(release: Bootstrap, bed: Bed) -> None
         bed.kubectl("-n", space, "delete", "resourcequota", "small")
     assert "no pod may be made" in ended.err
     assert "exceeded quota: small" in ended.err
-    again = release.run(values=migrating("python", "-c", "pass"))
-    assert len(again.did("changed")) > 0
+    again = release.run(values=migrating("python", "-c", "pass"), status=1)
+    assert any("removed: it never ran" in one for one in again.did("changed")), again.said
+    assert any(one.startswith("migrations: ") for one in again.did("present")), again.said
 
 
 def used(bed: Bed, namespace: str) -> str:
@@ -139,10 +141,11 @@ def test_nothing_to_apply_leaves_nothing_behind(release: Bootstrap, bed: Bed) ->
     """A Job that said so is removed; one whose output says something else is kept."""
     space = release.namespace
     bed.kubectl("-n", space, "delete", "jobs", "--all", "--wait=true")
-    ended = release.run(values=migrating("python", "-c", "print('  No migrations to apply.')"))
+    nothing = migrating("python", "-c", "print('  No migrations to apply.')")
+    ended = release.run(values=nothing, status=1)
     assert any("nothing was left to apply" in one for one in ended.did("present"))
     assert jobs(release) == set()
-    release.run(values=migrating("python", "-c", "print('a command of ones own')"))
+    release.run(values=migrating("python", "-c", "print('one of ones own')"), status=1)
     assert len(jobs(release)) == 1
 
 

@@ -15,7 +15,7 @@ from tests.cluster.testbed.bed import Bed, CommandFailed
 from tests.cluster.testbed.components import CLASS
 
 MAJOR = "--set=postgresql.major=15"
-FEW = 20
+FEW = 50
 "Connections that the server takes; three of them are the superuser's."
 
 
