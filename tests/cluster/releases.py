@@ -138,6 +138,21 @@ class Release(NamedTuple):
         return str(ends[0]["type"]) if ends and ends[0]["status"] == "True" else ""
 
 
+def refusal(bed: Bed, namespace: str, pod: str = "any") -> str:
+    """Return why the API server would not admit a restricted pod of that name now, or nothing."""
+    container = {"name": "any", "image": "any", "securityContext": RESTRICTED_CONTAINER}
+    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    body = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod},
+        "spec": {"containers": [container], "securityContext": security},
+    }  # fmt: skip
+    try:
+        bed.kubectl("create", "-n", namespace, "--dry-run=server", "-f", "-", given=body)
+    except CommandFailed as error:
+        return error.stderr
+    return ""
+
+
 def renamed(bed: Bed, node: Node, major: int) -> str:
     """Give PostgreSQL's image of that major a name that does not say so; return its repository.
 

@@ -20,8 +20,8 @@ from tests.cluster.bootstraps import (
     plant_pending,
     prepared,
 )
-from tests.cluster.releases import RESTRICTED_CONTAINER, renamed
-from tests.cluster.testbed.bed import Bed, CommandFailed, Node, Object
+from tests.cluster.releases import refusal, renamed
+from tests.cluster.testbed.bed import Bed, Node, Object
 
 SOON = 90
 "Seconds within which what does not heal has ended the wait; its deadline is 600."
@@ -138,27 +138,15 @@ def refusing(bed: Bed, namespace: str) -> Iterator[None]:
         {"apiVersion": group, "kind": f"{kind}Binding", "metadata": {"name": name},
          "spec": binding},
     )  # fmt: skip
-    container = {"name": "any", "image": "any", "securityContext": RESTRICTED_CONTAINER}
-    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    pod = {
-        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "postgres-0"},
-        "spec": {"containers": [container], "securityContext": security},
-    }  # fmt: skip
-
-    def counts() -> bool:
-        command = ("create", "-n", namespace, "--dry-run=server", "-f", "-")
-        try:
-            bed.kubectl(*command, given=pod)
-        except CommandFailed as error:
-            return "not welcome" in error.stderr
-        return False
-
     try:
-        bed.until("the policy to count", counts)
+        bed.until(
+            "the policy to count", lambda: "not welcome" in refusal(bed, namespace, "postgres-0")
+        )
         yield
     finally:
         for each in (f"{kind}Binding", kind):
             bed.tell("delete", f"{each}/{name}", "--ignore-not-found")
+        bed.until("no policy", lambda: "not welcome" not in refusal(bed, namespace, "postgres-0"))
 
 
 def test_a_data_folder_of_another_uid_ends_the_wait(
