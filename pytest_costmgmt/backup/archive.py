@@ -19,6 +19,8 @@ from pytest_costmgmt.postgres.clients import ClientFailed, Clients
 from pytest_costmgmt.postgres.command import Stop, never
 
 CHUNK = 1 << 20
+MOST = 8
+"So many files are read at once."
 FAULTS_TOLD = 20
 READING_TOC = 600.0
 "Seconds that pg_restore may take to read a table of contents."
@@ -52,9 +54,12 @@ def verify(
 
 
 def files(folder: Path, *, told: Told = nobody, stop: Stop = never) -> tuple[File, ...]:
-    """Return each file of the archive in ``folder`` with size and SHA-256, read in parallel."""
+    """Return each file of a new archive with size and SHA-256, read in parallel.
+
+    Each is on the disk then; whoever gives the folder its name sees to the folders.
+    """
     found = dict(_walk(folder / ARCHIVE, ARCHIVE))
-    seen = _read_all(folder, found, told, stop)
+    seen = _read_all(folder, found, told, stop, sync=True)
     unreadable = tuple(f"{path}: {got}" for path, got in seen.items() if isinstance(got, str))
     if unreadable:
         raise ArchiveFault(str(folder), unreadable)
@@ -114,7 +119,7 @@ def _walk(folder: Path, name: str) -> Iterator[tuple[str, int | None]]:
 
 
 def _read_all(
-    folder: Path, sizes: Mapping[str, int | None], told: Told, stop: Stop
+    folder: Path, sizes: Mapping[str, int | None], told: Told, stop: Stop, *, sync: bool = False
 ) -> dict[str, File | str]:
     """Return each file as read, or why it cannot be; the largest are begun first."""
     order = sorted(sizes, key=lambda path: (-(sizes[path] or 0), path))
@@ -131,12 +136,14 @@ def _read_all(
             if path is None:
                 return
             try:
-                seen[path] = _read(folder, path, buffer, count.add)
+                seen[path] = _read(folder, path, buffer, count.add, sync=sync)
             except (OSError, Unreadable) as error:
                 seen[path] = str(getattr(error, "strerror", None) or error)
             count.finished()
 
-    workers = min(len(os.sched_getaffinity(0)), 8, max(1, len(order)))
+    # Whoever waits for the disk needs no core.
+    cores = MOST if sync else len(os.sched_getaffinity(0))
+    workers = min(cores, MOST, max(1, len(order)))
     with ThreadPoolExecutor(workers, thread_name_prefix="costmgmt-read") as pool:
         try:
             for future in [pool.submit(work) for _ in range(workers)]:
@@ -148,11 +155,15 @@ def _read_all(
     return {path: seen[path] for path in order}
 
 
-def _read(folder: Path, path: str, buffer: memoryview, add: Callable[[int], None]) -> File:
+def _read(
+    folder: Path, path: str, buffer: memoryview, add: Callable[[int], None], *, sync: bool
+) -> File:
     descriptor = os.open(folder / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Unreadable("it is no regular file")
+        if sync:
+            os.fsync(descriptor)
         digest, total = hashlib.sha256(), 0
         while (length := os.readv(descriptor, [buffer])) > 0:
             digest.update(buffer[:length])

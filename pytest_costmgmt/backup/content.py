@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from pytest_costmgmt.backup import content_lines as lines
 from pytest_costmgmt.backup import content_sql as texts
 from pytest_costmgmt.backup.model import LargeObject, Relation, SequenceValue
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
@@ -40,7 +41,8 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """A relation whose rows are to be hashed.
 
     ``bytes`` is its size with what is out of line, ``empty`` that it has no page at all, and
-    ``locks`` how many entries of the lock table its reading takes.
+    ``locks`` how many entries of the lock table its reading takes. With ``lines`` its rows are
+    hashed as COPY's lines, if it has them (:mod:`content_lines`).
     """
 
     oid: int
@@ -51,6 +53,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     locks: int = 1
     populated: bool = True
     empty: bool = False
+    lines: bool = False
 
 
 def listed(cursor: Cursor[Any], *, lock_timeout: float = 60) -> tuple[Listed, ...]:
@@ -74,19 +77,31 @@ def _set_lock_timeout(cursor: Cursor[Any], seconds: float) -> None:
 
 def _listed(row: Sequence[Any]) -> Listed:
     oid, schema, name, kind, populated, heap, main, locks, toast = row
+    # A relation that is gone has no size; hashing it will say so.
+    size = (main or 0) + (toast or 0)
     return Listed(
         oid=oid,
         # A thousand tenants have the same names.
         schema=sys.intern(schema),
         name=sys.intern(name),
         kind="table" if kind == "r" else "materialized view",
-        # A relation that is gone has no size; hashing it will say so.
-        bytes=(main or 0) + (toast or 0),
+        bytes=size,
         locks=locks,
         populated=populated,
         # A heap without a page holds no row that any snapshot sees.
         empty=bool(heap) and main == 0,
+        lines=kind == "r" and size <= lines.SMALL,
     )
+
+
+def as_hashed(listed: Iterable[Listed], before: Iterable[Relation]) -> tuple[Listed, ...]:
+    """Return the list with each relation to be hashed as it was before: else no two are equal."""
+    names = {(each.schema, each.name) for each in before if each.by == "lines"}
+    return tuple(
+        each if (is_so := (each.schema, each.name) in names) == each.lines
+        else msgspec.structs.replace(each, lines=is_so)
+        for each in listed
+    )  # fmt: skip
 
 
 def hash_all(
@@ -129,7 +144,7 @@ class _Work:
         self.login, self.snapshot, self.timeout, self.told = login, snapshot, timeout, told
         self.name = OURS
         todo = [each for each in listed if each.populated and not each.empty]
-        todo.sort(key=lambda each: (-each.bytes, each.oid))
+        todo.sort(key=lambda each: (each.lines, -each.bytes, each.oid))
         self.total, self.total_bytes = len(listed), sum(each.bytes for each in todo)
         self.done, self.bytes = len(listed) - len(todo), 0
         self.batches = list(batches(todo))
@@ -139,6 +154,7 @@ class _Work:
         self.alone = self.total_bytes / max(1, jobs)
         self.helpers = max(0, jobs - 1)
         self.found: dict[int, tuple[int, int]] = {}
+        self.as_lines: set[int] = set()
         self.lock = threading.Lock()
         self.over = False
         self.open: set[Connection[Any]] = set()
@@ -152,6 +168,7 @@ class _Work:
             kind=each.kind,
             rows=rows,
             content=hexadecimal(content),
+            by="lines" if each.oid in self.as_lines else "server",
             bytes=each.bytes,
             populated=each.populated,
         )
@@ -203,6 +220,14 @@ class _Work:
             return None if self.over else next(self.waiting, None)
 
     def _hash(self, cursor: Cursor[Any], batch: list[Listed]) -> None:
+        if not batch[0].lines:
+            self._hash_there(cursor, batch)
+            return
+        for rest in batches(self._hash_lines(cursor, batch)):
+            self._hash_there(cursor, rest)
+
+    def _hash_there(self, cursor: Cursor[Any], batch: list[Listed]) -> None:
+        """Have the server hash the rows."""
         importing(cursor, self.snapshot, timeout=self.timeout)
         oids = ", ".join(str(each.oid) for each in batch)
         cursor.execute(texts.STATEMENT.replace("{oids}", oids).encode())
@@ -217,6 +242,25 @@ class _Work:
         cursor.execute(b"ROLLBACK")
         if found.keys() != {each.oid for each in batch}:
             raise BackupFailed("not every relation was hashed: one was dropped meanwhile")
+        self._tell(batch, found)
+
+    def _hash_lines(self, cursor: Cursor[Any], batch: list[Listed]) -> list[Listed]:
+        """Hash the rows as lines; return the relations that have none."""
+        importing(cursor, self.snapshot, timeout=self.timeout)
+        statements = lines.copies(cursor, [each.oid for each in batch])
+        having = [each for each in batch if each.oid in statements]
+        if having:
+            cursor.execute(texts.PINS.encode())
+            lines.as_stored(cursor)
+            wanted = [(f"{each.schema}.{each.name}", statements[each.oid]) for each in having]
+            sums = list(lines.sums(cursor, wanted))
+            self._tell(having, {x.oid: sum_ for x, sum_ in zip(having, sums, strict=True)})
+            with self.lock:
+                self.as_lines.update(each.oid for each in having)
+        cursor.execute(b"ROLLBACK")
+        return [each for each in batch if each.oid not in statements]
+
+    def _tell(self, batch: Sequence[Listed], found: dict[int, tuple[int, int]]) -> None:
         with self.lock:
             self.found.update(found)
             self.done += len(batch)
@@ -246,10 +290,14 @@ def batches(todo: Sequence[Listed]) -> Iterator[list[Listed]]:
     batch: list[Listed] = []
     size = locks = 0
     for each in todo:
-        size, locks = size + each.bytes, locks + each.locks
-        if batch and (len(batch) == TABLES or size > SMALL or locks > LOCKS):
+        # COPY opens no index.
+        taken = min(each.locks, 3) if each.lines else each.locks
+        size, locks = size + each.bytes, locks + taken
+        if batch and (
+            len(batch) == TABLES or size > SMALL or locks > LOCKS or each.lines != batch[0].lines
+        ):
             yield batch
-            batch, size, locks = [], each.bytes, each.locks
+            batch, size, locks = [], each.bytes, taken
         batch.append(each)
     if batch:
         yield batch

@@ -160,6 +160,7 @@ def must_be_free(out: Path) -> None:
 
 def _publish(folder: Path, out: Path) -> None:
     """See all of it on the disk, then give it its name."""
+    _sync(folder / ARCHIVE)
     _sync(folder)
     must_be_free(out)
     folder.rename(out)

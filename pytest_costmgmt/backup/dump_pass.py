@@ -26,6 +26,7 @@ from pytest_costmgmt.backup.model import (
     SequenceValue,
 )
 from pytest_costmgmt.backup.progress import Progress, Told
+from pytest_costmgmt.backup.settling import settling
 from pytest_costmgmt.errors import BackupFailed, FactUnavailable
 from pytest_costmgmt.facts import hazards
 from pytest_costmgmt.facts.hazards import Hazard
@@ -228,23 +229,26 @@ class _Work:
 
     def _dump(self) -> None:
         wanted = self.wanted
-        wanted.clients.run(
-            "pg_dump",
-            [
-                "--format=directory",
-                f"--file={wanted.folder / ARCHIVE}",
-                f"--jobs={wanted.jobs}",
-                f"--snapshot={self.snapshot.name}",
-                f"--lock-wait-timeout={max(1, int(wanted.lock_timeout * 1000))}",
-                wanted.compress,
-                "--verbose",
-            ],
-            wanted.login,
-            deadline=wanted.left,
-            heard=self._heard,
-            stop=self.stop,
-            name=wanted.name,
-        )
+        archive = wanted.folder / ARCHIVE
+        with settling(archive):
+            wanted.clients.run(
+                "pg_dump",
+                [
+                    "--format=directory",
+                    f"--file={archive}",
+                    f"--jobs={wanted.jobs}",
+                    f"--snapshot={self.snapshot.name}",
+                    f"--lock-wait-timeout={max(1, int(wanted.lock_timeout * 1000))}",
+                    wanted.compress,
+                    "--no-sync",  # we do, while it is written and when it is read
+                    "--verbose",
+                ],
+                wanted.login,
+                deadline=wanted.left,
+                heard=self._heard,
+                stop=self.stop,
+                name=wanted.name,
+            )
 
     def _heard(self, line: str) -> None:
         if not self.locked.is_set() and _TABLES_LOCKED.match(line):

@@ -24,7 +24,8 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
     """The rows of one table, partition or materialized view itself (``FROM ONLY``).
 
     ``content`` is the 64-bit sum of the rows' hashes as 16 hexadecimal digits, the same for the
-    same rows in any order. ``populated`` is False only for a materialized view WITH NO DATA.
+    same rows in any order: of their columns' texts, by the server; or, where ``by`` says so, of
+    COPY's lines. ``populated`` is False only for a materialized view WITH NO DATA.
     """
 
     schema: str
@@ -32,6 +33,7 @@ class Relation(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["table", "materialized view"]
     rows: int
     content: str
+    by: Literal["server", "lines"] = "server"
     bytes: int = 0
     "On disk, without indexes: for progress and the order of work, never compared."
     populated: bool = True

@@ -18,7 +18,6 @@ from pytest_costmgmt.backup.compare import Observed, Schema, compare, compared, 
 from pytest_costmgmt.backup.model import KEYS, Difference, Manifest, Proof, Relation
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
 from pytest_costmgmt.backup.properties import database, extensions, properties, roles
-from pytest_costmgmt.backup.schema_text import Summary
 from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.clients import Clients
@@ -37,12 +36,12 @@ KEYED = 10
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be proven: the manifest, and the archive's schema as text.
 
-    The text is whole when there is a ``summary`` of it: the server is asked meanwhile.
+    The text is whole when its entries are ``counted``: the server is asked meanwhile.
     """
 
     manifest: Manifest
     text: Path
-    summary: Future[Summary]
+    counted: Future[int]
 
 
 class NothingCompared(BackupFailed):
@@ -65,11 +64,11 @@ def expected(
     ):
         text = Path(folder) / "archive.sql"
 
-        def read() -> Summary:
+        def read() -> int:
             schema_text.of_archive(clients, archive, text, deadline=deadline, stop=stop)
-            return schema_text.summary(text)
+            return schema_text.count(text)
 
-        yield Expected(manifest=manifest, text=text, summary=pool.submit(read))
+        yield Expected(manifest=manifest, text=text, counted=pool.submit(read))
 
 
 def prove(
@@ -132,7 +131,7 @@ def proven(
         )
         schema = pool.submit(compare_texts)
         try:
-            listed = _listed(snapshot, told)
+            listed = content.as_hashed(_listed(snapshot, told), manifest.relations)
             hash_all = partial(
                 content.hash_all, target, listed, snapshot=snapshot.name, jobs=jobs,
                 timeout=deadline, told=told, stop=over,
@@ -181,10 +180,10 @@ def _schema(
         # In the database's encoding it was dumped; that is seen when the archive's text is there.
         encoding = given.manifest.database.encoding
         dump(encoding=encoding)
-        summary = given.summary.result()
+        entries = given.counted.result()
         if (said := schema_text.encoding(given.text)) != encoding:
             dump(encoding=said)
-        return Schema(*schema_text.unmatched(given.text, text, summary))
+        return Schema(*schema_text.unmatched(given.text, text, entries))
     finally:
         text.unlink(missing_ok=True)
 

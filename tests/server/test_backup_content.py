@@ -23,7 +23,7 @@ from pytest_costmgmt.secret import Secret
 from pytest_costmgmt.servers import embedded
 from tests.backup_torture import build
 from tests.backup_torture.changes import CHANGES
-from tests.server.content_bed import Changed, copy, hashes, relations, run
+from tests.server.content_bed import Changed, Way, copy, hashes, relations, run
 
 NONE = "0" * 16
 
@@ -42,14 +42,22 @@ def torture(server: embedded.Instance) -> Login:
     return build.create(server.superuser, rows=300)
 
 
+@pytest.fixture(scope="module", autouse=True, params=["server", "lines"])
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hash tables of whatever size by the server, or as lines."""
+    Way.lines = request.param == "lines"
+    yield
+    Way.lines = None
+
+
 @pytest.fixture(scope="module")
-def worn(torture: Login) -> Login:
+def worn(torture: Login, way: None) -> Login:  # noqa: ARG001 - made once for each
     """Return a copy that this module's tests change, each something else."""
     return copy(torture)
 
 
 @pytest.fixture(scope="module")
-def changed(torture: Login) -> Changed:
+def changed(torture: Login, way: None) -> Changed:  # noqa: ARG001 - made once for each
     """Return a copy that is changed step by step."""
     return Changed(copy(torture))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pytest_costmgmt.backup import content
@@ -19,7 +20,7 @@ from pytest_costmgmt.postgres.login import Login
 from tests import postgres_versions as versions
 from tests.backup_torture import build
 
-Rows = dict[str, tuple[int, str]]
+Rows = dict[str, tuple[object, ...]]
 Contents = tuple[Rows, tuple[SequenceValue, ...], tuple[LargeObject, ...]]
 
 NAME = "torture, of all versions"
@@ -66,8 +67,14 @@ def contents(login: Login) -> Contents:
     with connect(login, deadline=10) as connection, read_only(connection, timeout=60) as cursor:
         found = content.listed(cursor)
         sequences, large = content.sequences(cursor), content.large_objects(cursor)
-    hashed = content.hash_all(login, found, snapshot=None, jobs=2, timeout=60)
-    rows = {f"{one.schema}.{one.name}": (one.rows, one.content) for one in hashed}
+    rows: dict[str, tuple[object, ...]] = {}
+    for lines in (False, True):
+        wanted = [
+            msgspec.structs.replace(each, lines=lines and each.kind == "table") for each in found
+        ]
+        for one in content.hash_all(login, wanted, snapshot=None, jobs=2, timeout=60):
+            name = f"{one.schema}.{one.name}"
+            rows[name] = (*rows.get(name, ()), one.rows, one.content)
     return rows, sequences, large
 
 

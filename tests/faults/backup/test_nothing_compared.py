@@ -47,8 +47,8 @@ def _text(restored: Bed, folder: Path, text: bytes) -> Iterator[Expected]:
     path = folder / "archive.sql"
     path.write_bytes(text)
     with ThreadPoolExecutor(1) as pool:
-        read = pool.submit(schema_text.summary, path)
-        yield msgspec.structs.replace(restored.given, text=path, summary=read)
+        read = pool.submit(schema_text.count, path)
+        yield msgspec.structs.replace(restored.given, text=path, counted=read)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 5000, -10])

@@ -1,0 +1,74 @@
+"""The rows of small tables, hashed here, as the lines that COPY gives.
+
+A SELECT of three rows costs the server a plan, for which it opens each of the table's indexes: four
+times the price of COPY, and with thousands of tenants that is most of a proof.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_costmgmt.postgres.asking import asking
+
+if TYPE_CHECKING:
+    from psycopg import Cursor
+
+SMALL = 16 * 1024
+"Bytes of a table, with what is out of line, that are worth sending."
+
+# Not of a table with a generated column, which COPY leaves out, or one of type "char", which
+# prints otherwise since 16. The columns by name: an inherited one may stand elsewhere after a
+# restore. In the server's own encoding, as the lines are.
+COPIES = """
+SELECT c.oid, pg_catalog.convert_to(
+         pg_catalog.format('COPY %I.%I (%s) TO STDOUT', n.nspname, c.relname, k.columns),
+         pg_catalog.getdatabaseencoding())
+FROM pg_catalog.pg_class AS c
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace,
+LATERAL (
+    SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attname)
+    FROM pg_catalog.pg_attribute AS a
+    JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    HAVING pg_catalog.bool_and(a.attgenerated = ''
+               AND COALESCE(NULLIF(t.typbasetype, 0), t.oid) NOT IN (18, 1002))
+) AS k (columns)
+WHERE c.relkind = 'r' AND c.oid IN ({oids})
+"""
+
+
+def copies(cursor: Cursor[Any], oids: Sequence[int]) -> dict[int, bytes]:
+    """Return the statement for each table whose rows can be told as lines."""
+    cursor.execute(COPIES.replace("{oids}", ", ".join(map(str, oids))).encode())
+    return dict(cursor.fetchall())
+
+
+def as_stored(cursor: Cursor[Any]) -> None:
+    """Have all of this transaction come in the bytes that are stored: no encoding can be wrong."""
+    cursor.execute(b"SET LOCAL client_encoding = 'SQL_ASCII'")
+
+
+def sums(cursor: Cursor[Any], wanted: Sequence[tuple[str, bytes]]) -> Iterator[tuple[int, int]]:
+    """Yield number and sum of hashes of each one's lines: name (for errors) and COPY statement.
+
+    All are sent at once; whoever calls reads to the end.
+    """
+    from pytest_costmgmt.postgres import copied  # noqa: PLC0415 - the driver is heavy
+
+    with asking("small tables' rows"):
+        copied.send(cursor, [statement for _, statement in wanted])
+    for name, _ in wanted:
+        with asking(f"the rows of {name}"):
+            yield _sum(copied.lines(cursor))
+    with asking("small tables' rows"):
+        copied.ended(cursor)
+
+
+def _sum(lines: Iterator[memoryview]) -> tuple[int, int]:
+    rows = total = 0
+    for line in lines:
+        rows += 1
+        total += int.from_bytes(hashlib.blake2b(line, digest_size=8).digest(), "big")
+    return rows, total
