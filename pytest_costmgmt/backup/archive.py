@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from pytest_costmgmt.backup import manifest as manifests
 from pytest_costmgmt.backup.model import ARCHIVE, MANIFEST, File, Manifest
+from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
 from pytest_costmgmt.errors import ArchiveFault, BackupFailed
 from pytest_costmgmt.postgres.clients import ClientFailed, Clients
@@ -204,8 +204,8 @@ class _Count:
 
 def _toc(folder: Path, manifest: Manifest, clients: Clients, stop: Stop) -> Iterator[str]:
     """Yield why pg_restore cannot read the archive's table of contents."""
-    with tempfile.TemporaryDirectory(prefix="costmgmt-") as scratch:
-        listing = Path(scratch) / "list"
+    with scratch() as scrap:
+        listing = scrap / "list"
         try:
             clients.run(
                 "pg_restore", ["--list", f"--file={listing}", str((folder / ARCHIVE).absolute())],

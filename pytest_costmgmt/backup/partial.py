@@ -1,6 +1,7 @@
-"""The hidden folder in which a backup is made, and what killed runs left of theirs.
+"""Folders in which something is made: a backup beside its name, or what is thrown away after use.
 
-A run holds a lock on its folder, which the kernel gives back with its process, however that ends.
+What killed runs left of theirs is removed by the next. A run holds a lock on its folder, which the
+kernel gives back with its process, however that ends.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ import contextlib
 import fcntl
 import os
 import re
+import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_costmgmt.backup.progress import Progress, Told
+from pytest_costmgmt.backup.progress import Progress, Told, nobody
 
 SUFFIX = ".partial"
 STAGE = "left over"
@@ -67,9 +70,25 @@ def sweep(out: Path, told: Told) -> None:
 
     Only folders of ours, whose lock nobody holds: a live run's is never touched.
     """
-    pattern = re.compile(rf"\.{re.escape(out.name)}\.([^.]+){re.escape(SUFFIX)}")
+    _sweep(out.parent, rf"\.{re.escape(out.name)}\.([^.]+){re.escape(SUFFIX)}", told)
+
+
+@contextlib.contextmanager
+def scratch(within: str | None = None) -> Iterator[Path]:
+    """Yield a new folder that is gone at the end of the block, or when the next one is made.
+
+    It is in ``within``, or where temporary files are. Raises OSError.
+    """
+    parent, prefix = Path(within or tempfile.gettempdir()), f"costmgmt-backup-{os.geteuid()}-"
+    _sweep(parent, rf"{prefix}[0-9a-f]+{re.escape(SUFFIX)}", nobody)
+    folder = parent / f"{prefix}{secrets.token_hex(8)}{SUFFIX}"
+    with claimed(folder):
+        yield folder
+
+
+def _sweep(parent: Path, pattern: str, told: Told) -> None:
     try:
-        found = sorted(each for each in out.parent.iterdir() if pattern.fullmatch(each.name))
+        found = sorted(each for each in parent.iterdir() if re.fullmatch(pattern, each.name))
     except OSError:  # whoever writes there next says why
         return
     for folder in found:

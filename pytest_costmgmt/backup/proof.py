@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ import msgspec
 from pytest_costmgmt.backup import content, refreshed, schema_text
 from pytest_costmgmt.backup.compare import Observed, Schema, compare, compared, qualified
 from pytest_costmgmt.backup.model import KEYS, Difference, Manifest, Proof, Relation
+from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
 from pytest_costmgmt.backup.properties import database, extensions, properties, roles
 from pytest_costmgmt.errors import BackupFailed
@@ -58,11 +58,8 @@ def expected(
     stop: Stop = never,
 ) -> Iterator[Expected]:
     """Yield what an archive is to be proven by; several proofs may share it."""
-    with (
-        tempfile.TemporaryDirectory(prefix="costmgmt-proof-") as folder,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        text = Path(folder) / "archive.sql"
+    with scratch() as folder, ThreadPoolExecutor(1) as pool:
+        text = folder / "archive.sql"
 
         def read() -> int:
             schema_text.of_archive(clients, archive, text, deadline=deadline, stop=stop)

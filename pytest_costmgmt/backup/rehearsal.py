@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -16,6 +15,7 @@ from pytest_costmgmt.backup import archive
 from pytest_costmgmt.backup.dump import backup
 from pytest_costmgmt.backup.model import Difference, Manifest, Proof
 from pytest_costmgmt.backup.occupied import lacks_createdb, powers
+from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.backup.roundtrip import roundtrip, scratch_name
 from pytest_costmgmt.backup.workshop import NotEqual
 from pytest_costmgmt.errors import ArchiveFault, CostMgmtError, FactUnavailable, UsageProblem
@@ -79,9 +79,9 @@ class Rehearse:
         except NoMatchingClients as error:
             raise FactUnavailable(error.message, hint=error.hint) from None
         seen = Rehearsal(database=self.login.database, clients=clients.label)
-        with tempfile.TemporaryDirectory(prefix="costmgmt-", dir=self.folder or None) as place:
-            self._need_room(Path(place), size)
-            out = Path(place) / "backup"
+        with scratch(self.folder or None) as place:
+            self._need_room(place, size)
+            out = place / "backup"
             began = time.monotonic()
             try:
                 manifest = backup(self.login, out, clients=clients, run_id=self.run_id)

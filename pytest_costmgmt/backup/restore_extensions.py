@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_costmgmt.backup.deed import Deed, spelled
 from pytest_costmgmt.backup.model import Extension, Manifest
+from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.clients import Clients
 from pytest_costmgmt.postgres.command import Stop
@@ -81,8 +81,8 @@ def listing(
     clients: Clients, archive: Path, without: Iterable[Extension], *, stop: Stop
 ) -> Iterator[Path]:
     """Yield the archive's list of entries without these extensions and their comments."""
-    with tempfile.TemporaryDirectory(prefix="costmgmt-") as scratch:
-        whole, kept = Path(scratch) / "whole", Path(scratch) / "kept"
+    with scratch() as folder:
+        whole, kept = folder / "whole", folder / "kept"
         clients.run(
             "pg_restore",
             ["--list", f"--file={whole}", str(archive)],

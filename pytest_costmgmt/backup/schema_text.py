@@ -10,7 +10,6 @@ import codecs
 import hashlib
 import os
 import re
-import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from pytest_costmgmt.backup.model import SequenceValue
+from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.clients import Clients
 from pytest_costmgmt.postgres.command import Stop, never
@@ -252,8 +252,8 @@ def archive_sequences(
     clients: Clients, archive: Path, *, deadline: float, stop: Stop = never
 ) -> tuple[SequenceValue, ...]:
     """Return where the archive itself will set each sequence."""
-    with tempfile.TemporaryDirectory(prefix="costmgmt-sequences-") as name:
-        listed, wanted, text = (Path(name) / each for each in ("list", "wanted", "sql"))
+    with scratch() as folder:
+        listed, wanted, text = (folder / each for each in ("list", "wanted", "sql"))
         given = ["--list", f"--file={listed}", str(archive)]
         clients.run("pg_restore", given, None, deadline=deadline, stop=stop)
         with listed.open("rb") as lines, wanted.open("wb") as kept:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_costmgmt.backup.dump import backup
+from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.backup.roundtrip import roundtrip
 from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.postgres.clients import choose
@@ -40,8 +39,8 @@ def proving(settings: Settings, server: Server) -> Callable[[Database], Proof]:
         cache = cache_folder(settings, environment())
         clients = choose(number, cache=cache, environ=environment())
         run_id = secrets.token_hex(4)
-        with tempfile.TemporaryDirectory(prefix="costmgmt-", dir=server.folder or None) as place:
-            folder = Path(place) / "backup"
+        with scratch(server.folder or None) as place:
+            folder = place / "backup"
             backup(login, folder, clients=clients, run_id=run_id)
             done = roundtrip(
                 folder,
