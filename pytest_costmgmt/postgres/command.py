@@ -234,4 +234,6 @@ class _Output:
 def _text(data: bytes) -> str:
     """Return bytes as text that is safe in a terminal and a report, whatever they are."""
     text = data.decode("utf-8", errors="backslashreplace")
+    if text.isprintable():  # nearly all are, and one by one characters take long
+        return text
     return "".join(c if c.isprintable() or c == "\t" else f"\\x{ord(c):02x}" for c in text)

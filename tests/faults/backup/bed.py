@@ -74,12 +74,13 @@ class Bed:
 
 
 @contextmanager
-def bed(superuser: Login, folder: Path) -> Iterator[Bed]:
+def bed(superuser: Login, folder: Path, *, bindir: Path | None = None) -> Iterator[Bed]:
     """Make a torture database, back it up, and restore it into a template."""
     source = torture.create(superuser, rows=500)
     with connect(superuser, deadline=10) as connection:
         number = connection.info.server_version
-    clients = choose(number, cache=cache_folder(None, os.environ), environ=os.environ)
+    cache = cache_folder(None, os.environ)
+    clients = choose(number, bindir=bindir, cache=cache, environ=os.environ)
     try:
         manifest = backup(
             source,
