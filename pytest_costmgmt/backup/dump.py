@@ -89,6 +89,7 @@ def backup(
             properties=seen.properties,
             hazards=seen.hazards,
             files=files,
+            collations=seen.collations,
         )
         manifests.write(folder, manifest)
         _publish(folder, out)

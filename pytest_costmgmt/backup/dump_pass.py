@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_costmgmt.backup import content, locks, properties, schema_text
+from pytest_costmgmt.backup import collations, content, locks, properties, schema_text
 from pytest_costmgmt.backup.model import (
     ARCHIVE,
     Database,
@@ -109,6 +109,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     properties: tuple[Property, ...]
     large_objects: tuple[LargeObject, ...]
     hazards: tuple[Hazard, ...]
+    collations: tuple[str, ...]
     relations: tuple[Relation, ...] = ()
     sequences: tuple[SequenceValue, ...] = ()
 
@@ -296,6 +297,7 @@ class _Work:
                 extensions=properties.extensions(cursor),
                 properties=properties.properties(cursor),
                 large_objects=content.large_objects(cursor),
+                collations=collations.needed(cursor),
                 hazards=hazards.read(cursor).hazards,
             )
 

@@ -166,6 +166,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename={"api_version":
     properties: tuple[Property, ...]
     hazards: tuple[Hazard, ...]
     files: tuple[File, ...]
+    collations: tuple[str, ...] = ()
+    "Of the server's own, those that something uses: a restore needs them, and no dump makes them."
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from pytest_costmgmt.backup import collations
 from pytest_costmgmt.backup import restore_extensions as extensions
 from pytest_costmgmt.backup import restore_roles as roles
 from pytest_costmgmt.backup.acl import grantees
@@ -129,6 +130,7 @@ def build(site: Site, job: Job, crew: Crew) -> tuple[Deed, ...]:
         left = _make_roles(site, connection, job)
         crew.told(Progress(stage="creating", about=site.name))
         site.create(connection, job.manifest.database, owner=owner, spread=spread)
+    collations.must_be_there(site.login.on(site.name), job.manifest.collations)
     unmade = extensions.forbidden(job.manifest, job.extensions)
     _load(site, job, crew, unmade)
     # Another connection: one that was silent for hours may be one that is gone.
