@@ -17,6 +17,8 @@ ACL = """
 (SELECT pg_catalog.array_agg(i::pg_catalog.text ORDER BY i::pg_catalog.text COLLATE "C")
    FROM pg_catalog.unnest({0}) AS i)"""
 
+_SIZE = "pg_catalog.pg_database_size(d.oid)"
+
 # to_jsonb: which columns there are is the version's affair.
 _DATABASE = f"""
 SELECT d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::pg_catalog.text,
@@ -29,7 +31,7 @@ SELECT d.datname::pg_catalog.text, pg_catalog.pg_get_userbyid(d.datdba)::pg_cata
             WHEN {ACL.format("d.datacl")} = {ACL.format("pg_catalog.acldefault('d', d.datdba)")}
             THEN NULL ELSE COALESCE({ACL.format("d.datacl")}, '{{}}') END,
        COALESCE(pg_catalog.shobj_description(d.oid, 'pg_database'), ''),
-       s.spcname::pg_catalog.text, d.datistemplate, pg_catalog.pg_database_size(d.oid)
+       s.spcname::pg_catalog.text, d.datistemplate, {_SIZE}
   FROM pg_catalog.pg_database AS d
   JOIN pg_catalog.pg_tablespace AS s ON s.oid = d.dattablespace
  CROSS JOIN LATERAL pg_catalog.to_jsonb(d) AS j
@@ -45,9 +47,12 @@ SELECT COALESCE(pg_catalog.pg_get_userbyid(NULLIF(s.setrole, 0)) || ': ', '') ||
 _PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 
 
-def database(cursor: Cursor[Any]) -> Database:
-    """Return the database that the cursor is in: what pg_dump leaves out without --create."""
-    cursor.execute(_DATABASE.encode())
+def database(cursor: Cursor[Any], *, sized: bool = True) -> Database:
+    """Return the database that the cursor is in: what pg_dump leaves out without --create.
+
+    Not ``sized`` it has 0 bytes: for them the server looks at each of its files.
+    """
+    cursor.execute((_DATABASE if sized else _DATABASE.replace(_SIZE, "0")).encode())
     row = cursor.fetchone()
     assert row is not None  # noqa: S101 - we are in it
     name, owner, encoding, collate, ctype, provider, locale, rules, limit, acl, *rest = row

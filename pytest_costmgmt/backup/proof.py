@@ -208,7 +208,7 @@ def _observed(
         )
         observed = Observed(
             server_number=cursor.connection.info.server_version,
-            database=database(cursor),
+            database=database(cursor, sized=False),
             roles=found,
             memberships=memberships,
             extensions=extensions(cursor),

@@ -55,6 +55,11 @@ SELECT {NAMED}, v.name, v.value
     ('partition key', CASE WHEN c.relkind = 'p' THEN pg_catalog.pg_get_partkeydef(c.oid) END)
    ) AS v (name, value)
  WHERE v.value IS NOT NULL AND c.relkind NOT IN ('t', 'c') AND {USER_SCHEMA}
+   -- Most indexes have nothing of all that: nothing is worked out for them.
+   AND NOT (c.relkind IN ('i', 'I') AND c.reltablespace = 0 AND c.reloptions IS NULL
+            AND c.relacl IS NULL AND c.relpersistence <> 'u' AND c.reltoastrelid = 0
+            AND NOT c.relrowsecurity AND NOT c.relforcerowsecurity
+            AND c.relreplident NOT IN ('f', 'i'))
    AND {OWNED.format("pg_class", "c")}"""
 
 
