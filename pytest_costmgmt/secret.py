@@ -15,6 +15,7 @@ import json
 import re
 import secrets as _random
 import shlex
+import string
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NoReturn
@@ -106,9 +107,14 @@ def forms(value: str) -> frozenset[str]:
         quote(raw, safe=""),
         quote(raw),
         quote_plus(raw),
+        quote(quote(raw, safe=""), safe=""),
         base64.b64encode(raw).decode(),
         base64.urlsafe_b64encode(raw).decode(),
+        _octal(raw, keep=string.ascii_letters + string.digits),
+        _octal(raw, keep=string.printable[:95]),
         raw.hex(),
+        raw.hex().upper(),
+        raw.decode("latin-1"),  # read in another encoding than it was written in
         value.replace("'", "''"),
         doubled.replace("'", "\\'"),
         doubled.replace("'", "''"),
@@ -117,12 +123,17 @@ def forms(value: str) -> frozenset[str]:
         repr(raw)[2:-1],
         shlex.quote(value),
         value.encode("unicode_escape", errors="backslashreplace").decode(),
-        *_inside_base64(raw),
+        *_encoded(value),
     }
     found.update([nested for form in (*found,) for nested in _quoted(form)])
     # A report that breaks lines still must not show the longest line of a password.
     found.update(line.strip() for line in (value, *value.splitlines()))
     return frozenset(form for form in found if len(form) >= SHORTEST_REDACTED)
+
+
+def _octal(raw: bytes, keep: str) -> str:
+    """Return bytes as C and shells write them: bash -x, git."""
+    return "".join(chr(byte) if chr(byte) in keep else f"\\{byte:03o}" for byte in raw)
 
 
 def _quoted(value: str) -> Iterator[str]:
@@ -133,6 +144,15 @@ def _quoted(value: str) -> Iterator[str]:
     yield ascii(value)[1:-1]
     yield html.escape(value)
     yield html.escape(value, quote=False)
+
+
+def _encoded(value: str) -> Iterator[str]:
+    """Yield the pieces of base64 that show it: a Kubernetes Secret may hold a whole URL or JSON."""
+    raw = value.encode(errors="surrogateescape")
+    for each in dict.fromkeys(
+        [raw, quote(raw, safe="").encode(), json.dumps(value)[1:-1].encode()]
+    ):
+        yield from _inside_base64(each)
 
 
 def _inside_base64(raw: bytes) -> Iterator[str]:
@@ -172,6 +192,8 @@ def _masked(found: re.Match[str]) -> str:
 def _spellings(value: str) -> re.Pattern[str]:
     """Return the pattern of every spelling: each known form, and any mixture of escapes."""
     known = sorted(map(re.escape, forms(value)), key=len, reverse=True)
+    # base64 is wrapped at 64 or 76 characters, and what is wrapped may be indented.
+    known += [r"(?:\s+)?".join(map(re.escape, each)) for each in _encoded(value)]
     # What stands around the words of a password may be stripped, and tells nothing.
     bare = value.strip()
     mixed = [_any_escapes(bare)] if len(bare) >= SHORTEST_REDACTED else []
@@ -220,10 +242,10 @@ def _gap(characters: list[str], value: str) -> Iterator[str]:
     yield r"[\s+]"
     other = sorted({each for each in characters if not each.isascii()})
     if "%" not in value:
-        yield r"%(?:20|2[Bb]|0[9A-Da-d])"
+        yield r"%(?:25)*(?:20|2[Bb]|0[9A-Da-d]|1[C-Fc-f])"
         yield from (_percent(each) for each in other)
     if "\\" not in value:
-        yield r"\\+(?:[nrtvf]|(?:u00|x)(?:0[9A-Da-d]|1[C-Fc-f]|20|2[Bb]|85|[Aa]0))"
+        yield r"\\+(?:[nrtvf]|0(?:1[1-5]|40)|(?:u00|x)(?:0[9A-Da-d]|1[C-Fc-f]|20|2[Bb]|85|[Aa]0))"
         yield from (rf"\\+u(?i:{ord(each):04x})" for each in other)
 
 
@@ -234,7 +256,8 @@ def _one(character: str, slash: str) -> Iterator[str]:
 
 def _percent(character: str) -> str:
     raw = character.encode(errors="surrogatepass")
-    return "".join(f"%(?i:{byte:02x})" for byte in raw)
+    # Escaped again, as a parameter of another URI is, each % becomes %25.
+    return "".join(f"%(?:25)*(?i:{byte:02x})" for byte in raw)
 
 
 def _escapes(character: str, lead: str) -> Iterator[str]:
@@ -253,6 +276,7 @@ def _escapes(character: str, lead: str) -> Iterator[str]:
     if number <= 0xFF:  # noqa: PLR2004 - two hexadecimal digits
         yield rf"{lead}x(?i:{number:02x})"
         yield rf"#x(?i:{number:02x})"  # pytest's JUnit
+    yield lead + r"\\+".join(f"{byte:03o}" for byte in raw)
     if number > _ASCII:
         yield lead + r"\\+".join(rf"x(?i:{byte:02x})" for byte in raw)
     yield rf"&#0*{number};"

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import pickle
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -25,6 +26,12 @@ passwords = st.text(
     min_size=1,
     max_size=200,
 )
+
+
+def octal(text: str) -> str:
+    """Return text as C and shells write what they do not print."""
+    return "".join(f"\\{byte:03o}" for byte in text.encode())
+
 
 ESCAPES: dict[str, Callable[[str], str]] = {
     "raw": str,
@@ -53,6 +60,15 @@ ESCAPES: dict[str, Callable[[str], str]] = {
     "test-id": lambda v: v.encode("unicode_escape").decode(),
     "one-line": lambda v: " ".join(v.split()),
     "hexadecimal": lambda v: v.encode().hex(),
+    "hexadecimal-capitals": lambda v: v.encode().hex().upper(),
+    "url-in-url": lambda v: quote(quote(v, safe=""), safe=""),
+    "octal": lambda v: "".join(c if c.isalnum() and c.isascii() else octal(c) for c in v),
+    "another-encoding": lambda v: v.encode().decode("latin-1"),
+    "base64-of-url": lambda v: base64.b64encode(f"k:{quote(v, safe='')}@d".encode()).decode(),
+    "base64-of-json": lambda v: base64.b64encode(json.dumps([v]).encode()).decode(),
+    "base64-wrapped": lambda v: "\n  ".join(
+        re.findall(".{1,20}", base64.b64encode(f"koku:{v}@db".encode()).decode())
+    ),
 }
 
 
