@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pytest_costmgmt.engine import activation, redaction
 from pytest_costmgmt.engine.collection import NODE_ID, ConformanceDirectory
 from pytest_costmgmt.engine.controller import Controller
 from pytest_costmgmt.engine.report import folder as report_folder
-from pytest_costmgmt.engine.resolved import settings_of
+from pytest_costmgmt.engine.resolved import changed, given, settings_of
 from pytest_costmgmt.engine.runner import Runner
 from pytest_costmgmt.errors import CostMgmtError, UsageProblem
 from pytest_costmgmt.options import BY_NAME
@@ -23,6 +23,7 @@ Status = int | pytest.ExitCode | None
 
 RUNNER, CONTROLLER, GUARD = "costmgmt-runner", "costmgmt-controller", "costmgmt-guard"
 
+_GIVEN: pytest.StashKey[Mapping[str, Any]] = pytest.StashKey()
 _REPORT: pytest.StashKey[str | None] = pytest.StashKey()
 _REPORT_PROBLEM: pytest.StashKey[str] = pytest.StashKey()
 
@@ -39,6 +40,7 @@ def enter(config: pytest.Config, args: list[str], effective: Any, problem: str) 
     effective.confcutdir = str(folder)
     if not problem:
         args.extend([str(folder), f"--confcutdir={folder}"])
+    config.stash[_GIVEN] = given(effective)
     if not activation.in_xdist_worker():
         report = config.stash[_REPORT] = _early(config, effective, "report")
         config.stash[_REPORT_PROBLEM] = report_folder.clear(
@@ -121,7 +123,8 @@ def guarded(config: pytest.Config, problem: str) -> Generator[None, Status, Stat
 
 
 def _begin(config: pytest.Config, controller: Controller, problem: str) -> None:
-    if problem := problem or config.stash.get(_REPORT_PROBLEM, "") or _blocked(config):
+    problem = problem or config.stash.get(_REPORT_PROBLEM, "") or _blocked(config)
+    if problem := problem or changed(config, config.stash[_GIVEN]):
         raise pytest.UsageError(problem)
     try:
         controller.begin(settings_of(config))
