@@ -56,7 +56,7 @@ def run(tmp_path: Path) -> Run:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *arguments, *given],
             cwd=folder, env={**clean, **(environ or {})}, capture_output=True, text=True,
-            timeout=240, check=False,
+            timeout=600, check=False,
         )  # fmt: skip
         written = place / "report.json"
         told = json.loads(written.read_text()) if written.exists() else None

@@ -113,7 +113,7 @@ class Target:
             arguments += ["-p", "hostile"]
         done = subprocess.run(
             [sys.executable, *command, *arguments, *bend.arguments], cwd=folder, env=environ,
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         written, said = place / "report.json", done.stdout + done.stderr
         assert written.exists() or not reported, said
