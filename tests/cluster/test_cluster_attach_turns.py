@@ -83,7 +83,13 @@ def test_a_disruptive_run_waits_for_one_that_judges(judged_release: Release, pla
     assert "holderIdentity" not in spec
 
 
-@pytest.mark.parametrize("arguments_", [GATE, ()], ids=["disruptive", "probe"])
+BOTH = [
+    pytest.param(GATE, id="disruptive", marks=pytest.mark.gate),
+    pytest.param((), id="probe"),
+]
+
+
+@pytest.mark.parametrize("arguments_", BOTH)
 def test_what_another_run_changes_is_not_judged(
     judged_release: Release, place: Place, arguments_: tuple[str, ...]
 ) -> None:

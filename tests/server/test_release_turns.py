@@ -132,6 +132,6 @@ def test_no_pod_is_deleted_without_the_lease(
     for lease, told in ((None, "it is gone"), (held(), "held by alice@elsewhere")):
         if lease is not None:
             release.objects[f"{LEASES}/{LEASE}"] = lease
-        seen = Restart(namespace, admin, run_id="3c4d")()
+        seen = Restart(namespace, admin, run_id="3c4d", deadline=5.0)()
         assert told in seen.error
     assert release.made() == []
