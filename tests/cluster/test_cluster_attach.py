@@ -86,6 +86,17 @@ def test_reading_alone_makes_nothing(release: Release, place: Place) -> None:
     }  # fmt: skip
 
 
+def test_another_release_than_the_one_there_is_a_usage_error(
+    release: Release, account: Path, place: Place
+) -> None:
+    """It says which one is there; that one can be insisted on."""
+    ran = place.run(*arguments(release, account), "--costmgmt-release=another")
+    assert ran.status == 4, ran.said
+    assert f"is of release {release.name}." in " ".join(ran.said.split())
+    given = (f"--costmgmt-release={release.name}", "--costmgmt-allow=read-only")
+    judged(place, release, account, *given).sound(0, "conformant")
+
+
 def test_a_killed_run_leaves_a_probe_that_the_next_one_removes(
     release: Release, account: Path, place: Place
 ) -> None:
