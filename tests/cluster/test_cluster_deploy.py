@@ -70,13 +70,14 @@ def deployer(bed: Bed, namespace: str) -> Path:
 
 def test_it_makes_a_namespace_and_removes_it(bed: Bed, place: Place, name: str) -> None:
     """From nothing to a verdict by profile full; it bears run and expiry; nothing is left."""
-    run = deploying(place, bed, name)
+    run = deploying(place, bed, name, "--costmgmt-release=mine")
     until_phase(bed, name, run, "credentials", "release", "pod", "initialize", "migrate")
     meta = seen(bed, name)
     ran = run.finished()
     told = ended(ran)
     assert told.keys() <= KNOWN | {"CM-INI-001", "CM-INI-002"}, ran.said
     assert ran.report["profile"] == "full"
+    assert f"release mine in namespace {name}" in ran.report["target"]["label"]
     assert ran.outcomes["CM-SEC-007"] == "passed"
     assert ran.outcomes["CM-BKP-005"] == "passed"
     assert ran.outcomes["CM-MIG-002"] == "passed"
