@@ -75,7 +75,8 @@ def timed_bootstrap(bed: Bed) -> float:
         job = bed.list("job", place.namespace)[0]
         times = [job["status"][name] for name in ("startTime", "completionTime")]
         migrated = re.search(r"migrated in (\d+) s", ended.out)
-        print(f"  bootstrap {seconds:.1f} s, of which the Job {times}, {migrated and migrated[0]}")
+        print(f"  bootstrap {seconds:.1f} s, of which the Job {times}, {migrated and migrated[0]}",
+              flush=True)  # fmt: skip
         return seconds - _between(*times)
 
 
@@ -91,7 +92,9 @@ def timed_helm(bed: Bed) -> float:
         options = ("--values", str(place.folder / "values.yaml"), "--wait", "--timeout=5m")
         began = time.perf_counter()
         bed.helm("install", RELEASE, str(CHART), "-n", place.namespace, *options)
-        return time.perf_counter() - began
+        seconds = time.perf_counter() - began
+        print(f"  helm install --wait {seconds:.1f} s", flush=True)
+        return seconds
 
 
 def bootstrap(bed: Bed, runs: int) -> list[Row]:
@@ -107,7 +110,8 @@ def backup(bed: Bed, runs: int) -> list[Row]:
     if bed.node is None:
         raise SystemExit("backup: the server's socket is reached on a test bed's node alone")
     with namespace(bed) as place:
-        place.deployed()
+        # The bed's volumes lie in memory, and count for the pod that writes on them.
+        place.deployed(values={"postgresql": {"resources": {"limits": {"memory": "3Gi"}}}})
         bed.psql(place.namespace, FILL)
         bed.psql(place.namespace, "CHECKPOINT")
         socket = f"host={_socket(bed, place.namespace)} dbname=koku user=postgres"
@@ -124,7 +128,8 @@ def _socket(bed: Bed, space: str) -> Path:
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             told = (entry / "cgroup").read_text()
-            folder = entry / "root/var/run/postgresql"
+            # Not var/run: that is a link, which would be followed outside.
+            folder = entry / "root/run/postgresql"
             if uid in told and (folder / ".s.PGSQL.5432").exists():
                 return folder
     raise SystemExit("backup: no process of the pod was found")
@@ -140,6 +145,7 @@ def timed_backup(place: Bootstrap, *target: str) -> float:
     )  # fmt: skip
     seconds = time.perf_counter() - began
     shutil.rmtree(out)
+    print(f"  backup {' '.join(target)[:30]}... {seconds:.1f} s", flush=True)
     return seconds
 
 
