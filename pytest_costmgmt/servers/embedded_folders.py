@@ -50,7 +50,12 @@ class RunFolder(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def folders(self) -> list[str]:
         """All that is to be removed, the run folder last: it tells of the others."""
-        return list(dict.fromkeys(map(str, [*self.also, self.socket_dir, self.path])))
+        return list(dict.fromkeys([*map(str, self.also), *self.own]))
+
+    @property
+    def own(self) -> list[str]:
+        """What was made for this server alone."""
+        return list(dict.fromkeys(map(str, [self.socket_dir, self.path])))
 
 
 def cache_folder(given: Path | None, environ: Mapping[str, str]) -> Path:

@@ -53,7 +53,7 @@ class Supervised:
         try:
             with (folder.path / "supervisor.log").open("ab") as errors:
                 return subprocess.Popen(  # noqa: S603 - this interpreter, our own script
-                    [sys.executable, "-I", "-S", supervisor.__file__],
+                    [sys.executable, "-I", "-S", supervisor.__file__, *folder.own],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=errors,

@@ -177,3 +177,17 @@ def test_what_hears_no_signal_is_killed(supervised: Supervisor) -> None:
     assert supervised.hear() == "gone"
     while any(supervisor.start_of(child) for child in family):
         pass
+
+
+def test_a_maker_that_is_killed_before_it_says_anything_leaves_no_folder(tmp_path: Path) -> None:
+    """Between the folder's birth and the first line nobody else knows of it."""
+    folders = [tmp_path / "socket", tmp_path / "home"]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", supervisor.__file__, *map(str, folders)],
+        input=b'{"a line that is cut', stdout=subprocess.PIPE, timeout=600, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert list(tmp_path.iterdir()) == []
