@@ -17,7 +17,7 @@ import secrets as _random
 import shlex
 import string
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
 
@@ -97,7 +97,7 @@ def publish(names: Iterable[str]) -> None:
     _public.update(names)
 
 
-@lru_cache(maxsize=256)
+@cache
 def forms(value: str) -> frozenset[str]:
     """Return the spellings in which a password could leave: raw, quoted, encoded, escaped."""
     raw = value.encode(errors="surrogateescape")
@@ -174,8 +174,10 @@ def redact(text: str) -> str:
         text = _VERIFIER.sub(f"SCRAM-SHA-256${MASK}", text)
     if len(text) < SHORTEST_REDACTED:
         return text
+    unwrapped = "".join(text.split())
     for value in sorted(_known - _public, key=len, reverse=True):
-        text = _spellings(value).sub(_masked, text)
+        if _may_show(value, text, unwrapped):
+            text = _spellings(value).sub(_masked, text)
         if "..." in text:
             text = _without_halves(text, value)
     return text
@@ -186,6 +188,26 @@ _VERIFIER = re.compile(r"SCRAM-SHA-256\$[0-9]+:[^\s'\"]+")
 
 def _masked(found: re.Match[str]) -> str:
     return found[0] if found[0] in _public else MASK
+
+
+def _may_show(value: str, text: str, unwrapped: str) -> bool:
+    """Say whether the pattern of ``value`` can match at all: it is dear to make.
+
+    A password that is spelled in mixed escapes has its runs of letters and digits as they are.
+    """
+    runs, pieces = _signs(value)
+    if runs is not None and all(run in text for run in runs):
+        return True
+    return any(form in text for form in forms(value)) or any(each in unwrapped for each in pieces)
+
+
+@cache
+def _signs(value: str) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    bare = value.strip()
+    kinds = itertools.groupby(bare, _kind)
+    runs = tuple("".join(run) for kind, run in kinds if kind == "plain")
+    mixed = len(bare) >= SHORTEST_REDACTED
+    return (runs if mixed else None), tuple(_encoded(value))
 
 
 @lru_cache(maxsize=256)

@@ -119,6 +119,32 @@ def test_every_form_of_a_secret_is_redacted(value: str) -> None:
 
 
 @settings(deadline=None)
+@given(
+    passwords.filter(lambda value: len(value.strip()) >= 8),
+    st.lists(st.sampled_from(sorted(ESCAPES)), min_size=1, max_size=3),
+)
+def test_the_quick_look_overlooks_nothing(value: str, escapes: list[str]) -> None:
+    """Where a password's dear pattern would match, it is asked, whatever escapes are mixed."""
+    size = -(-len(value) // len(escapes))
+    parts = [value[at : at + size] for at in range(0, len(value), size)]
+    mixed = "".join(ESCAPES[name](part) for name, part in zip(escapes, parts, strict=False))
+    for text in (mixed, f"pw='{mixed}'", ESCAPES[escapes[0]](value)):
+        if room._spellings(value).search(text):  # noqa: SLF001 - it is what is saved
+            assert room._may_show(value, text, "".join(text.split()))  # noqa: SLF001
+
+
+def test_a_thousand_secrets_make_no_pattern_for_an_ordinary_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A line that holds none of them costs a look at each, not a pattern of each."""
+    for _ in range(1000):
+        Secret.generate()
+    monkeypatch.setattr(room, "_spellings", lambda _: pytest.fail("a pattern was made"))
+    said = "pg_dump: dumping contents of table 'public.line' (3 rows, 10 ms)"
+    assert redact(said) == said
+
+
+@settings(deadline=None)
 # Without full stops: beside the ellipsis nobody can tell which of the dots are the password's.
 @given(
     passwords.filter(lambda value: len(value.strip()) >= 8 and "." not in value),
