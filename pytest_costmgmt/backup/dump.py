@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
-from pytest_costmgmt import __version__
+from pytest_costmgmt import __version__, folders
 from pytest_costmgmt.backup import archive, dump_pass, partial
 from pytest_costmgmt.backup import manifest as manifests
 from pytest_costmgmt.backup.dump_pass import Changed, Pass, Seen
@@ -140,7 +140,7 @@ def _beside(out: Path, run_id: str, told: Told) -> Iterator[Path]:
     folder = partial.folder_of(out, run_id)
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(partial.claimed(folder))
+            stack.enter_context(folders.claimed(folder))
         except OSError as error:
             raise UsageProblem(f"--out={out} cannot be written: {error.strerror}.") from None
         try:

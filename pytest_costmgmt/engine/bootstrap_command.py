@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
+from pytest_costmgmt import folders
 from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.initialize import migrations
 from pytest_costmgmt.initialize.server import initialize, plan
@@ -192,10 +192,10 @@ def _migrate(done: Initialized, settings: Settings, requirements: Requirements, 
     if settings.report is not None:
         settings.report.mkdir(parents=True, exist_ok=True)
         log = settings.report / "migrations.log"
-    with tempfile.TemporaryDirectory(prefix="costmgmt-") as scratch:
+    with folders.scratch("work") as folder:
         migrated = migrations.migrate(
             settings.manage,
-            migrations.surroundings(done, requirements, Path(scratch)),
+            migrations.surroundings(done, requirements, folder),
             deadline=settings.migrate_timeout,
             progress=echo,
             log=log,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_costmgmt import folders
 from pytest_costmgmt.engine.files import write_whole
 from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.facts.migrations import expected_from_application, export
@@ -41,8 +41,8 @@ def run(manage: str, out: Path | None, timeout: float, *, echo: Callable[[str], 
     check_command(command)
     given = environment()
     ours = {name: given.get(name, value) for name, value in _NOWHERE.items()}
-    with tempfile.TemporaryDirectory(prefix="costmgmt-") as scratch:
-        surroundings = {**inherited(given), **ours, "PROMETHEUS_MULTIPROC_DIR": scratch}
+    with folders.scratch("work") as folder:
+        surroundings = {**inherited(given), **ours, "PROMETHEUS_MULTIPROC_DIR": str(folder)}
         expected = expected_from_application(command, surroundings, deadline=timeout)
     manifest = export(expected)
     if out is None:

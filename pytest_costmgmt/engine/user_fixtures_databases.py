@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from pytest_costmgmt import folders
 from pytest_costmgmt.engine.user_fixtures_database import Credentials, Database
 from pytest_costmgmt.engine.user_fixtures_server import Made
 from pytest_costmgmt.errors import ProvisionFailed, StepFailed
@@ -38,12 +37,12 @@ def made_template(made: Made, name: str, credentials: Credentials) -> dict[str, 
                 administrator, owner, requirements=needs, deadline=settings.connect_timeout
             )
             if settings.manage:
-                with TemporaryDirectory(prefix="costmgmt-") as scratch:
+                with folders.scratch("work") as folder:
                     within = migrations.Surroundings(
                         application=owner,
                         hive=server.hive,
                         onprem=needs.hive.policy == "forbidden",
-                        scratch=Path(scratch),
+                        scratch=folder,
                     )
                     deadline = settings.migrate_timeout
                     migrations.migrate(settings.manage, within, deadline=deadline)

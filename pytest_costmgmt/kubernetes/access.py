@@ -12,13 +12,13 @@ import ipaddress
 import logging
 import os
 import ssl
-import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from pytest_costmgmt import folders
 from pytest_costmgmt.errors import UsageProblem
 from pytest_costmgmt.kubernetes.certificates import not_after, token_ends
 from pytest_costmgmt.kubernetes.kubeconfig import SERVICE_ACCOUNT, Chosen, Impersonation, choose
@@ -166,12 +166,12 @@ def _loaded(chosen: Chosen) -> Loaded:
     load: Any = kube_config.KubeConfigLoader
     origin = ", ".join(str(path) for path in chosen.files)
     # The client writes keys into files, which TLS asks for; they are read and gone at once.
-    with tempfile.TemporaryDirectory(prefix="costmgmt-") as scratch, _explained(origin):
+    with folders.scratch("keys") as scratch, _explained(origin):
         with _heard() as said:
             load(
                 config_dict=chosen.config,
                 config_base_path=str(chosen.folder),
-                temp_file_path=scratch,
+                temp_file_path=str(scratch),
             ).load_and_set(configuration)
         plugin = chosen.config["users"][0]["user"].get("exec")
         if plugin and not (_token(configuration) or configuration.cert_file):
@@ -229,9 +229,9 @@ def _plain(chosen: Chosen) -> Loaded | None:
     known = {key for key, value in user.items() if value} <= _PLAIN_USER
     if not known or not {key for key, value in cluster.items() if value} <= _PLAIN_CLUSTER:
         return None
-    with tempfile.TemporaryDirectory(prefix="costmgmt-") as scratch:
+    with folders.scratch("keys") as scratch:
         try:
-            plain = _Plain(cluster, user, Path(scratch))
+            plain = _Plain(cluster, user, scratch)
             tls = _context(plain)
             ends = not_after(Path(plain.cert_file).read_bytes()) if plain.cert_file else None
         except (OSError, ValueError, TypeError):

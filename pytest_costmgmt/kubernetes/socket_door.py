@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import socket
 import stat
 import struct
@@ -20,6 +19,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from pytest_costmgmt import folders
 from pytest_costmgmt.errors import CostMgmtError, UsageProblem
 from pytest_costmgmt.kubernetes.bridge import FAREWELL_SECONDS, Ended, bridge, declined, reset
 from pytest_costmgmt.kubernetes.relay import Route
@@ -167,11 +167,8 @@ def unix_door(route: Route, *, folder: Path | None = None) -> Iterator[Door]:
 
     ``folder``, if given, must be ours with mode 0700, and stays; else one is made, and goes.
     """
-    made = _made() if folder is None else None
-    home = made or folder
-    assert home is not None  # noqa: S101 - one of both
-    listener = socket.socket(socket.AF_UNIX)
-    try:
+    with contextlib.ExitStack() as stack, socket.socket(socket.AF_UNIX) as listener:
+        home = folder or stack.enter_context(folders.scratch("door", _parent()))
         _only_ours(home)
         path = home / NAME
         if len(os.fsencode(path)) > _LONGEST_PATH:
@@ -189,18 +186,12 @@ def unix_door(route: Route, *, folder: Path | None = None) -> Iterator[Door]:
             door.close()
             with contextlib.suppress(OSError):
                 path.unlink()
-    finally:
-        listener.close()
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
 
 
-def _made() -> Path:
-    made = Path(tempfile.mkdtemp(prefix="costmgmt-"))
-    if len(os.fsencode(made / NAME)) <= _LONGEST_PATH:
-        return made
-    made.rmdir()
-    return Path(tempfile.mkdtemp(prefix="costmgmt-", dir="/tmp"))
+def _parent() -> str | None:
+    """Return where the folder of a socket is made: /tmp, if its path would be too long."""
+    room = _LONGEST_PATH - len(f"/costmgmt-door-4294967295-{'0' * 16}{folders.SUFFIX}/{NAME}")
+    return None if len(os.fsencode(tempfile.gettempdir())) <= room else "/tmp"  # noqa: S108 - a new folder, 0700
 
 
 def _only_ours(folder: Path) -> None:

@@ -138,8 +138,8 @@ def test_a_later_backup_sweeps_what_killed_ones_left(bed: BackupBed, gate: Gate)
         argv, environ = command(bed)
         done = subprocess.run(argv, check=False, capture_output=True, text=True, env=environ)
         assert done.returncode == 0, done.stderr
-        assert "which a backup left that was killed, is removed" in done.stderr
-        assert "is left alone: its backup is being made" in done.stderr
+        assert "which a run left that was killed, is removed" in done.stderr
+        assert "is left alone: a run that lives is using it" in done.stderr
         left = set(bed.left()) - {"backup", ".backup.link.partial"}
         assert others < left
         (still,) = left - others

@@ -22,7 +22,7 @@ FLOORS = [
     {"facts"},
     {"postgres", "kubernetes"},
     {"settings", "requirements"},
-    {"options", "secret", "resources", "tied"},
+    {"options", "secret", "resources", "tied", "folders"},
     {"errors", "hookspecs"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
