@@ -51,7 +51,7 @@ def keys(facts: ReleaseFacts) -> Judgement:
             summary=f"Secret {name} does not exist",
             expected="keys database, username and password",
             found="no such Secret: pods that ask for it do not start",
-            fix=write_anew(name),
+            fix=write_anew(name, found),
         )
         return judgement([f"Secret {name}"], [missing])
     has = {key.name for key in found.keys}
@@ -61,7 +61,7 @@ def keys(facts: ReleaseFacts) -> Judgement:
             summary=f"Secret {name} has no key {', '.join(lacking)}",
             expected="keys database, username and password, spelled so",
             found=", ".join(sorted(has)) or "no keys",
-            fix=write_anew(name),
+            fix=write_anew(name, found),
         )
     ]
     return judgement(
@@ -108,7 +108,9 @@ def whole(facts: ReleaseFacts) -> Judgement:
             found=f"{key.length} bytes, which {problem.removeprefix('holds ')}"
             if key.length
             else "0 bytes",
-            fix=trim(found.name, used) if key.length and key.text else write_anew(found.name),
+            fix=trim(found.name, used)
+            if key.length and key.text
+            else write_anew(found.name, found),
         )
         for key in used
         if (problem := _unwhole(key))
@@ -142,7 +144,7 @@ def plain(facts: ReleaseFacts) -> Judgement:
         summary=f"the password in Secret {found.name} needs quoting in a URI",
         expected="letters, digits and - . _ ~ only",
         found="other characters: koku's migration 0039 and many tools paste it unquoted",
-        fix=write_anew(found.name),
+        fix=write_anew(found.name, found),
     )
     return judgement(
         [f"key {key.name} of Secret {found.name}"],

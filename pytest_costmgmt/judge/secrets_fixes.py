@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 from pytest_costmgmt.judge.finding import Fix
-from pytest_costmgmt.kubernetes.secret_objects import KeyFacts
+from pytest_costmgmt.kubernetes.secret_objects import KeyFacts, SecretFacts
+
+_NAMES = ("database", "username")
+_DEFAULT = "koku"
+_APPLY = (
+    'kubectl create secret generic {name} --from-file="$folder" --dry-run=client -o yaml \\\n'
+    '  | kubectl apply -f -; rm -r "$folder"\n'
+)
 
 
-def write_anew(name: str) -> Fix:
-    """Return what writes a Secret with another password."""
+def write_anew(name: str, found: SecretFacts | None) -> Fix:
+    """Return what writes a Secret with another password; its names stay, where it has them."""
+    has = {key.name for key in found.keys if key.length and key.text} if found else set()
+    kept = [each for each in _NAMES if each in has]
+    lost = [each for each in _NAMES if each not in has]
+    text = (
+        "# The database keeps its password until its pod restarts; then restart the\n"
+        "# applications. printf ends no line:\n"
+        "umask 077; folder=$(mktemp -d)\n"
+    )
+    if kept:
+        text += (
+            f"for key in {' '.join(kept)}; do\n"
+            f'  kubectl get secret {name} -o "jsonpath={{.data.$key}}" \\\n'
+            '    | base64 -d > "$folder/$key"\n'
+            "done\n"
+        )
+    for each in lost:
+        text += f'printf %s {_DEFAULT} > "$folder/{each}"   # or as your release names it\n'
+    text += 'printf %s "NEW-PASSWORD" > "$folder/password"\n'
     return Fix(
         kind="shell",
-        text="# The database keeps its password until its pod restarts; then restart the\n"
-        "# applications. printf ends no line:\n"
-        'printf %s "NEW-PASSWORD" > password\n'
-        f"kubectl create secret generic {name} --from-literal=database=koku"
-        " --from-literal=username=koku \\\n"
-        "  --from-file=password --dry-run=client -o yaml | kubectl apply -f -\n"
-        "kubectl delete pod postgres-0",
+        text=text + _APPLY.format(name=name) + "kubectl delete pod postgres-0",
         needs="who may write Secrets in the namespace",
     )
 
@@ -31,9 +50,7 @@ def trim(name: str, used: list[KeyFacts]) -> Fix:
         f"for key in {' '.join(key.name for key in used)}; do\n"
         f'  printf %s "$(kubectl get secret {name} -o "jsonpath={{.data.$key}}" | base64 -d \\\n'
         "    | tr -d '\\r\\n' | sed 's/^[[:space:]]*//; s/[[:space:]]*$//')\" > \"$folder/$key\"\n"
-        "done\n"
-        f'kubectl create secret generic {name} --from-file="$folder" --dry-run=client -o yaml \\\n'
-        '  | kubectl apply -f -; rm -r "$folder"\n'
-        "kubectl delete pod postgres-0   # and restart the applications",
+        "done\n" + _APPLY.format(name=name) + "kubectl delete pod postgres-0"
+        "   # and restart the applications",
         needs="who may write Secrets in the namespace",
     )

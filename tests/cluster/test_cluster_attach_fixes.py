@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,4 +61,22 @@ def test_a_newline_in_the_secret_goes_by_its_fix(
     assert judged_release.password() == password
     judged_release.rolled(pod)
     ran = judged(place, judged_release, prober).sound(0, "conformant", password)
+    assert ended(ran) == {"CM-CON-008": "failed"}
+
+
+def test_a_key_that_is_missing_comes_back_by_its_fix(
+    judged_release: Release, prober: Path, place: Place
+) -> None:
+    """The names stay, and the password that was written opens the database."""
+    old, pod = judged_release.password(), judged_release.identity()[0]
+    gone = json.dumps([{"op": "remove", "path": "/data/password"}])
+    words = ("patch", "secret", SECRET, "-n", judged_release.namespace, "--type=json", "-p")
+    judged_release.bed.kubectl(*words, gone)
+    ran = judged(place, judged_release, prober).sound(1, "non-conformant", old)
+    assert "CM-SEC-001" in ended(ran)
+    new = secrets.token_urlsafe(18)
+    pasted(judged_release, place, fix(ran, "CM-SEC-001").replace("NEW-PASSWORD", new))
+    assert judged_release.password() == new
+    judged_release.rolled(pod)
+    ran = judged(place, judged_release, prober).sound(0, "conformant", new)
     assert ended(ran) == {"CM-CON-008": "failed"}

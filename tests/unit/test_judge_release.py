@@ -50,6 +50,21 @@ def test_a_key_that_is_missing_is_told(lacking: str) -> None:
     assert outcomes(found)["CM-SEC-001"] == "failed"
 
 
+def test_a_secrets_names_are_kept_by_the_fix_of_a_missing_key() -> None:
+    """Only what is missing is written by name, for another name would open nothing."""
+    found = raw()
+    found["secret"] = made.secret(database="cost", username="owner")
+    (finding,) = secrets.keys(facts(found)).findings
+    assert finding.fix is not None
+    assert "for key in database username; do" in finding.fix.text
+    assert "koku" not in finding.fix.text
+    found["secret"] = made.secret(database="cost", password=made.PASSWORD)
+    (finding,) = secrets.keys(facts(found)).findings
+    assert finding.fix is not None
+    assert "for key in database; do" in finding.fix.text
+    assert 'printf %s koku > "$folder/username"' in finding.fix.text
+
+
 def test_a_secret_that_is_gone_fails_and_one_that_is_not_seen_does_not() -> None:
     """Not there, and not permitted, are different things."""
     gone, unseen = raw(), raw()
