@@ -6,14 +6,11 @@ import json
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pytest_costmgmt.postgres.programs import Programs
 from tests import release_objects as made
-from tests.server import run_support
 from tests.server.access_server import OwnServer
 from tests.server.pod_api import status
 from tests.server.release_api import (
@@ -25,33 +22,10 @@ from tests.server.release_api import (
     TRUSTED,
     ReleaseApi,
     attached,
-    release_api,
-    release_server,
 )
 from tests.server.run_support import Place, Ran
 
 GROUPS = ("CM-REL", "CM-SEC", "CM-PER")
-
-
-@pytest.fixture(scope="module")
-def server(programs: Programs) -> Iterator[OwnServer]:
-    """A server with the application's role and database, initialized."""
-    with release_server(programs) as server:
-        yield server
-
-
-@pytest.fixture
-def release(server: OwnServer) -> Iterator[ReleaseApi]:
-    """The namespace around it; its data folder is said to be on the claim's mount."""
-    with release_api(server) as api:
-        yield api
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """Folders of the run."""
-    with run_support.place() as found:
-        yield found
 
 
 def of_release(ran: Ran) -> dict[str, str]:
@@ -114,16 +88,16 @@ def test_a_wrong_secret_is_the_release_s_fault(place: Place, release: ReleaseApi
 @pytest.mark.parametrize("rule", ["host all all 127.0.0.1/32 trust",
                                   "host all postgres 127.0.0.1/32 trust"])  # fmt: skip
 def test_trust_from_other_pods_is_seen(
-    place: Place, release: ReleaseApi, server: OwnServer, rule: str
+    place: Place, release: ReleaseApi, release_host: OwnServer, rule: str
 ) -> None:
     """Whoever is trusted over the network is told apart from the pod's own localhost."""
-    server.write("data/pg_hba.conf", f"{TRUSTED}\n{rule}\n{ASKED}\n")
-    server.sql("SELECT pg_reload_conf()")
+    release_host.write("data/pg_hba.conf", f"{TRUSTED}\n{rule}\n{ASKED}\n")
+    release_host.sql("SELECT pg_reload_conf()")
     try:
         ran = attached(place, release)
     finally:
-        server.write("data/pg_hba.conf", f"{TRUSTED}\n{ASKED}\n")
-        server.sql("SELECT pg_reload_conf()")
+        release_host.write("data/pg_hba.conf", f"{TRUSTED}\n{ASKED}\n")
+        release_host.sql("SELECT pg_reload_conf()")
     assert ran.outcomes["CM-SEC-008"] == "failed", ran.said
     assert "superuser" in ran.summary("CM-SEC-008")
     everybody = "all all" in rule
@@ -234,7 +208,7 @@ def test_the_report_s_folder_holds_no_password(
 
 
 def test_a_failure_shows_what_the_cluster_says(
-    place: Place, release: ReleaseApi, server: OwnServer, tmp_path: Path
+    place: Place, release: ReleaseApi, release_host: OwnServer, tmp_path: Path
 ) -> None:
     """Events, objects, logs and what was patched since; a password planted in each is nowhere."""
     leak = f"it is {made.PASSWORD} here"
@@ -271,7 +245,7 @@ def test_a_failure_shows_what_the_cluster_says(
     assert "Unhealthy" in ran.out
     assert "Unhealthy" in junit.read_text()
     assert "Unhealthy" in (ran.folder / "report.html").read_text()
-    assert server
+    assert release_host
 
 
 def test_a_server_outside_is_judged_from_inside(place: Place, release: ReleaseApi) -> None:
@@ -308,25 +282,25 @@ def test_a_database_beside_the_server_outside_is_told(place: Place, release: Rel
 
 
 def test_a_server_that_offers_tls_is_spoken_to_by_it(
-    place: Place, release: ReleaseApi, server: OwnServer
+    place: Place, release: ReleaseApi, release_host: OwnServer
 ) -> None:
     """By TCP on loopback, which asks the kernel who connects; all else is as over a socket."""
-    if shutil.which("openssl") is None or server.sql("SHOW ssl_library")[0][0] == "":
+    if shutil.which("openssl") is None or release_host.sql("SHOW ssl_library")[0][0] == "":
         pytest.skip("no TLS can be had here")
-    names = [server.data / "server.key", server.data / "server.crt"]
+    names = [release_host.data / "server.key", release_host.data / "server.crt"]
     words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=postgres -keyout {} -out {}"
     made_by = ["openssl", *shlex.split(words.format(*names))]
     subprocess.run(made_by, check=True, capture_output=True)
     for path in names:
         path.chmod(0o600)
-        if server.account:
-            shutil.chown(path, server.account["user"], server.account["group"])
-    server.sql("ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
+        if release_host.account:
+            shutil.chown(path, release_host.account["user"], release_host.account["group"])
+    release_host.sql("ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
     try:
-        server.wait(server.login("koku", made.PASSWORD, "koku", sslmode="require"))
+        release_host.wait(release_host.login("koku", made.PASSWORD, "koku", sslmode="require"))
         ran = attached(place, release)
     finally:
-        server.sql("ALTER SYSTEM RESET ssl", "SELECT pg_reload_conf()")
+        release_host.sql("ALTER SYSTEM RESET ssl", "SELECT pg_reload_conf()")
     assert of_release(ran) == {"CM-SEC-009": "not-supported"}, ran.said
     assert ran.outcomes["CM-CON-008"] == "passed", ran.said
     assert ran.outcomes["CM-CON-007"] == "passed"

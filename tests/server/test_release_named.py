@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from pytest_costmgmt.postgres.programs import Programs
 from tests import release_objects as made
-from tests.server import run_support
-from tests.server.access_server import OwnServer
 from tests.server.pod_api import status
 from tests.server.release_api import (
     APPS,
@@ -17,34 +12,11 @@ from tests.server.release_api import (
     Object,
     ReleaseApi,
     attached,
-    release_api,
-    release_server,
 )
 from tests.server.run_support import Place, Ran
 
 RENDERS = "kind: StatefulSet\nmetadata: {name: postgres}"
 OTHER = "kind: StatefulSet\nmetadata: {name: other}"
-
-
-@pytest.fixture(scope="module")
-def server(programs: Programs) -> Iterator[OwnServer]:
-    """A server with the application's role and database, initialized."""
-    with release_server(programs) as server:
-        yield server
-
-
-@pytest.fixture
-def release(server: OwnServer) -> Iterator[ReleaseApi]:
-    """The namespace around it."""
-    with release_api(server) as api:
-        yield api
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """Folders of the run."""
-    with run_support.place() as found:
-        yield found
 
 
 def keeps(release: ReleaseApi, *records: Object) -> None:

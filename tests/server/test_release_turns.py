@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timezone
 
 import pytest
 
 from pytest_costmgmt.postgres.login import Login
-from pytest_costmgmt.postgres.programs import Programs
 from pytest_costmgmt.servers.cluster import Place as Namespace
 from pytest_costmgmt.servers.release_restart import Restart
 from tests import release_objects as made
-from tests.server import run_support
 from tests.server.access_server import OwnServer
 from tests.server.release_api import (
     BATCH,
@@ -21,34 +18,11 @@ from tests.server.release_api import (
     Object,
     ReleaseApi,
     attached,
-    release_api,
-    release_server,
 )
 from tests.server.run_support import Place
 
 LEASE = "costmgmt-bootstrap"
 GATE = ("--costmgmt-profile=release-gate", "--costmgmt-allow=disruptive")
-
-
-@pytest.fixture(scope="module")
-def server(programs: Programs) -> Iterator[OwnServer]:
-    """A server with the application's role and database, initialized."""
-    with release_server(programs) as server:
-        yield server
-
-
-@pytest.fixture
-def release(server: OwnServer) -> Iterator[ReleaseApi]:
-    """The namespace around it."""
-    with release_api(server) as api:
-        yield api
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """Folders of the run."""
-    with run_support.place() as found:
-        yield found
 
 
 def held(holder: str = "alice@elsewhere run 1a2b") -> Object:
@@ -123,12 +97,12 @@ def test_what_began_while_it_was_judged_bends_the_verdict(
 
 
 def test_no_pod_is_deleted_without_the_lease(
-    place: Place, release: ReleaseApi, server: OwnServer
+    place: Place, release: ReleaseApi, release_host: OwnServer
 ) -> None:
     """Whoever lost it, or never had it, does nothing and says so."""
     kubeconfig = release.kubeconfig(place.folder / "kubeconfig")
     namespace = Namespace(namespace=made.NAMESPACE, kubeconfig=str(kubeconfig))
-    admin = Login(role="postgres", database="postgres", where=server.where)
+    admin = Login(role="postgres", database="postgres", where=release_host.where)
     for lease, told in ((None, "it is gone"), (held(), "held by alice@elsewhere")):
         if lease is not None:
             release.objects[f"{LEASES}/{LEASE}"] = lease

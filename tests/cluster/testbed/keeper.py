@@ -53,7 +53,8 @@ def main(folder: Path, facts: dict[str, Any]) -> None:
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    if not facts.pop("bound"):
+    bound = facts.pop("bound")
+    if not bound:
         # Nobody's end is waited for: an input that never ends, for its other end is ours.
         endless, _ = os.pipe()
         os.dup2(endless, 0)
@@ -63,12 +64,21 @@ def main(folder: Path, facts: dict[str, Any]) -> None:
         try:
             with _cgroups(place), _node(place) as node:
                 _bring_up(node, place)
+                if not bound:
+                    _let_go(folder)
                 _wait_for_the_end(node)
         except BedFailed as error:
             _say({"failed": f"{error}\n{_last_words(folder)}"})
             sys.exit(1)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _let_go(folder: Path) -> None:
+    """Leave the terminal or pipe of whoever started the bed, who may wait for its end."""
+    with (folder / "logs" / "keeper.log").open("ab") as log:
+        for descriptor in (1, 2):
+            os.dup2(log.fileno(), descriptor)
 
 
 def _leave(*_: object) -> None:
