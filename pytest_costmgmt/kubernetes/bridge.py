@@ -114,7 +114,8 @@ class _Joined:
     def _to_client(self) -> None:
         try:
             while self.for_client:
-                sent = self.local.send(memoryview(self.for_client)[:_READ].tobytes())
+                with memoryview(self.for_client) as waiting:
+                    sent = self.local.send(waiting[:_READ])
                 del self.for_client[:sent]
         except BlockingIOError:
             return

@@ -56,9 +56,9 @@ class Reader:
     def __init__(self) -> None:
         self._data = bytearray()
         self._opcode = BINARY
-        self._parts: list[bytes] = []
+        self._parts: list[bytearray] = []
 
-    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+    def feed(self, data: bytes | memoryview) -> list[tuple[int, bytearray]]:
         """Take what was read; return the messages that are whole by now. Raises Malformed."""
         self._data += data
         found = []
@@ -74,12 +74,15 @@ class Reader:
             if sum(map(len, self._parts)) > LONGEST_MESSAGE:
                 raise Malformed("a message of more than 64 MiB")
             if final:
-                found.append((self._opcode, b"".join(self._parts)))
+                whole_message = self._parts[0]
+                for more in self._parts[1:]:
+                    whole_message += more
+                found.append((self._opcode, whole_message))
                 self._parts.clear()
         del self._data[:at]
         return found
 
-    def _one(self, at: int) -> tuple[int, bytes, bool, int] | None:
+    def _one(self, at: int) -> tuple[int, bytearray, bool, int] | None:
         data = self._data
         if len(data) < at + 2:
             return None
@@ -100,4 +103,4 @@ class Reader:
         end = start + size
         if len(data) < end:
             return None
-        return first & 0x0F, bytes(memoryview(data)[start:end]), bool(first & _FINAL), end
+        return first & 0x0F, data[start:end], bool(first & _FINAL), end

@@ -35,6 +35,8 @@ HIGH_WATER = 1024 * 1024
 _KEPT = 8 * 1024
 "How much of stderr is kept."
 _READ = 256 * 1024
+_RECORD = 16 * 1024
+"What TLS decrypts at once: with room for it, nothing stays behind where no poll sees it."
 
 
 class Wire:
@@ -45,8 +47,10 @@ class Wire:
         self.sock = sock
         self.sock.setblocking(False)
         self._reader = frames.Reader()
+        self._buffer = bytearray(_READ + _RECORD)
         self._out = bytearray()
         self._announced: set[int] = set()
+        self._broke = ""
         self.needs_write = False
         "TLS asks to write before it can read on."
         self.closing = False
@@ -67,37 +71,54 @@ class Wire:
         """How many bytes wait to be sent."""
         return len(self._out)
 
-    def read(self) -> tuple[list[bytes], bool]:
+    def read(self) -> tuple[list[bytearray], bool]:
         """Return the pod's bytes that are there by now, and whether more may come.
 
         Raises StreamBroken if it ended without saying so.
         """
-        try:
-            data = self.sock.recv(_READ)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            self.needs_write = False
+        size, ended = self._received()
+        if size:
+            with memoryview(self._buffer) as buffer:
+                return self._take(buffer[:size])
+        if not ended:
             return [], True
-        except ssl.SSLWantWriteError:
-            self.needs_write = True
-            return [], True
-        except OSError as error:
-            said = error.strerror or type(error).__name__
-            raise StreamBroken(f"{self.label}: the stream broke ({said}).") from None
-        if not data:
-            if self._said_its_end:
-                return [], False
-            raise StreamBroken(f"{self.label}: the stream was cut off, without a closing frame.")
-        # TLS decrypts more than is asked for, and no poll sees it.
-        while isinstance(self.sock, ssl.SSLSocket) and (more := self.sock.pending()):
-            data += self.sock.recv(more)
-        return self._take(data)
+        if self._said_its_end:
+            return [], False
+        raise StreamBroken(f"{self.label}: the stream was cut off, without a closing frame.")
+
+    def _received(self) -> tuple[int, bool]:
+        """Fill the buffer with what is there; return how much, and whether it ended.
+
+        TLS gives a record at a time. Data before an end or an error counts: the next read meets
+        that again.
+        """
+        size = 0
+        with memoryview(self._buffer) as buffer:
+            while size < _READ and not self._broke:
+                try:
+                    count = self.sock.recv_into(buffer[size:])
+                except (BlockingIOError, ssl.SSLWantReadError):
+                    self.needs_write = False
+                    break
+                except ssl.SSLWantWriteError:
+                    self.needs_write = True
+                    break
+                except OSError as error:
+                    self._broke = error.strerror or type(error).__name__
+                    break
+                if not count:
+                    return size, True
+                size += count
+        if self._broke and not size:
+            raise StreamBroken(f"{self.label}: the stream broke ({self._broke}).")
+        return size, False
 
     @property
     def _said_its_end(self) -> bool:
         return self.closing or self.status is not None
 
-    def _take(self, data: bytes) -> tuple[list[bytes], bool]:
-        found: list[bytes] = []
+    def _take(self, data: memoryview) -> tuple[list[bytearray], bool]:
+        found: list[bytearray] = []
         try:
             messages = self._reader.feed(data)
         except frames.Malformed as error:
@@ -107,12 +128,14 @@ class Wire:
                 self.closing = True
                 return found, False
             if opcode == frames.PING:
-                self._out += frames.frame(frames.PONG, payload)
+                self._out += frames.frame(frames.PONG, bytes(payload))
             elif opcode in {frames.BINARY, frames.TEXT} and payload:
-                found += self._channel(payload[0], payload[1:])
+                channel = payload[0]
+                del payload[0]
+                found += self._channel(channel, payload)
         return found, True
 
-    def _channel(self, channel: int, payload: bytes) -> list[bytes]:
+    def _channel(self, channel: int, payload: bytearray) -> list[bytearray]:
         """Keep what is said about the stream; return what is said in it."""
         if self.forward:
             if channel not in self._announced:
@@ -122,7 +145,7 @@ class Wire:
                 self.error += payload[:_KEPT]
             return [payload] if channel == DATA and payload else []
         if channel == STDERR:
-            self.stderr = (self.stderr + payload)[-_KEPT:]
+            self.stderr = (self.stderr + bytes(payload))[-_KEPT:]
         elif channel == STATUS and payload:
             try:
                 self.status = msgspec.json.decode(payload, type=dict[str, Any])
@@ -152,7 +175,8 @@ class Wire:
         """Send what the socket takes. Raises StreamBroken."""
         try:
             while self._out:
-                sent = self.sock.send(memoryview(self._out)[:_READ].tobytes())
+                with memoryview(self._out) as out:
+                    sent = self.sock.send(out[:_READ])
                 del self._out[:sent]
                 self._last_sent = time.monotonic()
         except (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError):
