@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from pytest_costmgmt.backup.allowed import DEFAULT, NOTHING, sorted_out
+from pytest_costmgmt.backup.listing import by_name
 from pytest_costmgmt.backup.model import (
     Allowance,
     Database,
@@ -21,6 +23,7 @@ from pytest_costmgmt.backup.model import (
     Role,
     SequenceValue,
 )
+from pytest_costmgmt.backup.packed import itself, ordered
 from pytest_costmgmt.backup.schema_text import Unmatched
 
 SHOWN = 400
@@ -37,7 +40,7 @@ _HAVE_DEFAULTS = frozenset({
 _NO_SUCH_LINE = "no such line"
 _UNTOLD = "another definition, untold: it may hold a password"
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound=msgspec.Struct)
 
 
 class Observed(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,10 +51,10 @@ class Observed(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[Role, ...]
     memberships: tuple[Membership, ...]
     extensions: tuple[Extension, ...]
-    relations: tuple[Relation, ...]
-    sequences: tuple[SequenceValue, ...]
-    large_objects: tuple[LargeObject, ...]
-    properties: tuple[Property, ...]
+    relations: Sequence[Relation]
+    sequences: Sequence[SequenceValue]
+    large_objects: Sequence[LargeObject]
+    properties: Sequence[Property]
 
 
 class Schema(NamedTuple):
@@ -107,13 +110,37 @@ def difference(of: str, name: str, expected: object, found: object) -> Differenc
 
 
 def _paired(
-    expected: Iterable[_T], found: Iterable[_T], key: Callable[[_T], Any]
+    expected: Sequence[_T], found: Sequence[_T], key: Callable[[_T], Any]
 ) -> Iterator[tuple[Any, _T | None, _T | None]]:
-    was, now = {key(each): each for each in expected}, {key(each): each for each in found}
-    for each in sorted({*was, *now}):
-        before, after = was.get(each), now.get(each)
-        if before != after:
-            yield each, before, after
+    """Yield what is not the same on both sides, by key and in its order.
+
+    Of very many, few are in memory at once. A second one of the same key is another.
+
+    >>> nine, ten = (Extension(name="a", version=each, schema="s") for each in "90")
+    >>> [(a, b and b.version, c and c.version)
+    ...  for a, b, c in _paired([nine, ten], [nine], lambda each: each.name)]
+    [('a', '0', None)]
+    """
+    return _merged(iter(ordered(expected, key)), iter(ordered(found, key)), key)
+
+
+def _merged(
+    was: Iterator[_T], now: Iterator[_T], key: Callable[[_T], Any]
+) -> Iterator[tuple[Any, _T | None, _T | None]]:
+    before, after = next(was, None), next(now, None)
+    while before is not None or after is not None:
+        first: Any = None if before is None else key(before)
+        second: Any = None if after is None else key(after)
+        if after is None or (before is not None and first < second):
+            yield first, before, None
+            before = next(was, None)
+        elif before is None or second < first:
+            yield second, None, after
+            after = next(now, None)
+        else:
+            if before != after:
+                yield first, before, after
+            before, after = next(was, None), next(now, None)
 
 
 def _fields(
@@ -173,7 +200,7 @@ def _set(of: str, name: str, was: Iterable[str], now: Iterable[str]) -> Iterator
         yield difference(of, f"{name} {key}", *values)
 
 
-def _extensions(was: Iterable[Extension], now: Iterable[Extension]) -> Iterator[Difference]:
+def _extensions(was: Sequence[Extension], now: Sequence[Extension]) -> Iterator[Difference]:
     for name, before, after in _paired(was, now, lambda each: each.name):
         yield from _fields(f"extension {_ident(name)}", before, after, ("version", "schema"))
 
@@ -235,9 +262,8 @@ def _granted(
     return found
 
 
-def _relations(was: Iterable[Relation], now: Iterable[Relation]) -> Iterator[Difference]:
-    key: Callable[[Relation], tuple[str, str]] = lambda each: (each.schema, each.name)  # noqa: E731
-    for (schema, name), before, after in _paired(was, now, key):
+def _relations(was: Sequence[Relation], now: Sequence[Relation]) -> Iterator[Difference]:
+    for (schema, name), before, after in _paired(was, now, by_name):
         of = f"{(before or after).kind} {qualified(schema, name)}"  # type: ignore[union-attr]
         # Other rows are another content, too: the number says it better.
         fields = ["kind", "populated", "rows"]
@@ -246,36 +272,33 @@ def _relations(was: Iterable[Relation], now: Iterable[Relation]) -> Iterator[Dif
         yield from _fields(of, before, after, fields)
 
 
-def _sequences(was: Iterable[SequenceValue], now: Iterable[SequenceValue]) -> Iterator[Difference]:
-    key: Callable[[SequenceValue], tuple[str, str]] = lambda each: (each.schema, each.name)  # noqa: E731
-    for (schema, name), before, after in _paired(was, now, key):
+def _sequences(was: Sequence[SequenceValue], now: Sequence[SequenceValue]) -> Iterator[Difference]:
+    for (schema, name), before, after in _paired(was, now, by_name):
         of = f"sequence {qualified(schema, name)}"
         yield from _fields(of, before, after, ("last_value", "is_called"))
 
 
-def _large_objects(was: Iterable[LargeObject], now: Iterable[LargeObject]) -> Iterator[Difference]:
+def _large_objects(was: Sequence[LargeObject], now: Sequence[LargeObject]) -> Iterator[Difference]:
     for oid, before, after in _paired(was, now, lambda each: each.oid):
         fields = ("bytes", "content", "owner", "acl", "comment")
         names = ("bytes", "content", "owner", "ACL", "comment")
         yield from _fields(f"large object {oid}", before, after, fields, names)
 
 
-def _properties(was: Iterable[Property], now: Iterable[Property]) -> Iterator[Difference]:
-    before, after = _gathered(was), _gathered(now)
-    for of, name in sorted({*before, *after}):
-        values = [x.get((of, name)) for x in (before, after)]
-        if values[0] != values[1]:
-            absent = DEFAULT if name in _HAVE_DEFAULTS else NOTHING
-            yield difference(of, name, *(absent if value is None else value for value in values))
+def _properties(was: Sequence[Property], now: Sequence[Property]) -> Iterator[Difference]:
+    key: Callable[[Property], tuple[str, str]] = lambda each: (each.of, each.name)  # noqa: E731
+    for (of, name), before, after in _merged(_gathered(was), _gathered(now), key):
+        absent = DEFAULT if name in _HAVE_DEFAULTS else NOTHING
+        yield difference(
+            of, name, *(absent if each is None else each.value for each in (before, after))
+        )
 
 
-def _gathered(properties: Iterable[Property]) -> dict[tuple[str, str], str]:
-    """Return properties by object and name; two that are called alike count as one with both."""
-    found: dict[tuple[str, str], str] = {}
-    for each in properties:
-        key = (each.of, each.name)
-        found[key] = f"{found[key]}, {each.value}" if key in found else each.value
-    return found
+def _gathered(properties: Sequence[Property]) -> Iterator[Property]:
+    """Yield properties by object and name; two that are called alike count as one with both."""
+    found = groupby(ordered(properties, itself), lambda each: (each.of, each.name))
+    for (of, name), each in found:
+        yield Property(of=of, name=name, value=", ".join(one.value for one in each))
 
 
 def _texts(unmatched: Iterable[Unmatched]) -> Iterator[Difference]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from pytest_costmgmt.backup import content_lines as lines
 from pytest_costmgmt.backup import content_sql as texts
+from pytest_costmgmt.backup.listing import Listed, Listing, by_name
 from pytest_costmgmt.backup.model import LargeObject, Relation, SequenceValue
+from pytest_costmgmt.backup.packed import Packed, in_order
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
 from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.asking import asking
@@ -21,6 +22,7 @@ from pytest_costmgmt.postgres.command import Stop, never
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.snapshot import OURS, importing
+from pytest_costmgmt.postgres.streamed import streamed
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
@@ -37,26 +39,7 @@ POLL = 0.1
 CONNECT = 30.0
 
 
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A relation whose rows are to be hashed.
-
-    ``bytes`` is its size with what is out of line, ``empty`` that it has no page at all, and
-    ``locks`` how many entries of the lock table its reading takes. With ``lines`` its rows are
-    hashed as COPY's lines, if it has them (:mod:`content_lines`).
-    """
-
-    oid: int
-    schema: str
-    name: str
-    kind: Literal["table", "materialized view"]
-    bytes: int
-    locks: int = 1
-    populated: bool = True
-    empty: bool = False
-    lines: bool = False
-
-
-def listed(cursor: Cursor[Any], *, lock_timeout: float = 60) -> tuple[Listed, ...]:
+def listed(cursor: Cursor[Any], *, lock_timeout: float = 60) -> Listing:
     """Return every table, partition and materialized view of the database, ordered by name.
 
     The cursor's transaction keeps no lock of it; each may be waited for ``lock_timeout`` seconds.
@@ -64,8 +47,7 @@ def listed(cursor: Cursor[Any], *, lock_timeout: float = 60) -> tuple[Listed, ..
     with asking("the list of relations"):
         # Reading a relation's size takes a lock for a moment.
         _set_lock_timeout(cursor, lock_timeout)
-        cursor.execute(texts.LISTED.encode())
-        return tuple(_listed(row) for row in cursor)
+        return Listing(map(_listed, streamed(cursor, texts.LISTED)))
 
 
 def _set_lock_timeout(cursor: Cursor[Any], seconds: float) -> None:
@@ -81,9 +63,8 @@ def _listed(row: Sequence[Any]) -> Listed:
     size = (main or 0) + (toast or 0)
     return Listed(
         oid=oid,
-        # A thousand tenants have the same names.
-        schema=sys.intern(schema),
-        name=sys.intern(name),
+        schema=schema,
+        name=name,
         kind="table" if kind == "r" else "materialized view",
         bytes=size,
         locks=locks,
@@ -94,19 +75,18 @@ def _listed(row: Sequence[Any]) -> Listed:
     )
 
 
-def as_hashed(listed: Iterable[Listed], before: Iterable[Relation]) -> tuple[Listed, ...]:
+def as_hashed(listed: Iterable[Listed], before: Sequence[Relation]) -> Listing:
     """Return the list with each relation to be hashed as it was before: else no two are equal."""
-    names = {(each.schema, each.name) for each in before if each.by == "lines"}
-    return tuple(
-        each if (is_so := (each.schema, each.name) in names) == each.lines
-        else msgspec.structs.replace(each, lines=is_so)
-        for each in listed
-    )  # fmt: skip
+    return _listing(listed).as_hashed(before)
+
+
+def _listing(listed: Iterable[Listed]) -> Listing:
+    return listed if isinstance(listed, Listing) else Listing(listed)
 
 
 def hash_all(
     login: Login,
-    listed: Sequence[Listed],
+    listed: Iterable[Listed],
     *,
     snapshot: str | None,
     jobs: int,
@@ -114,18 +94,18 @@ def hash_all(
     told: Told = nobody,
     stop: Stop = never,
     name: str = OURS,
-) -> tuple[Relation, ...]:
-    """Return each relation's number of rows and their hash, in the order given.
+) -> Sequence[Relation]:
+    """Return each relation's number of rows and their hash, ordered by name.
 
     ``jobs`` sessions read in ``snapshot``, or each in its own if there is none to import. A
     statement may take ``timeout`` seconds, and wait as long for a lock. ``name`` is the sessions'
     application_name. Raises FactUnavailable where rows cannot be read, or would be filtered;
     BackupFailed if told to stop.
     """
-    work = _Work(login, listed, snapshot=snapshot, jobs=jobs, timeout=timeout, told=told)
+    work = _Work(login, _listing(listed), snapshot=snapshot, jobs=jobs, timeout=timeout, told=told)
     work.name = name
     work.run(stop)
-    return tuple(work.relation(each) for each in listed)
+    return work.relations()
 
 
 class _Work:
@@ -134,7 +114,7 @@ class _Work:
     def __init__(
         self,
         login: Login,
-        listed: Sequence[Listed],
+        listed: Listing,
         *,
         snapshot: str | None,
         jobs: int,
@@ -143,38 +123,47 @@ class _Work:
     ) -> None:
         self.login, self.snapshot, self.timeout, self.told = login, snapshot, timeout, told
         self.name = OURS
-        todo = [each for each in listed if each.populated and not each.empty]
-        todo.sort(key=lambda each: (each.lines, -each.bytes, each.oid))
-        self.total, self.total_bytes = len(listed), sum(each.bytes for each in todo)
-        self.done, self.bytes = len(listed) - len(todo), 0
-        self.batches = list(batches(todo))
-        self.jobs = max(1, min(jobs, len(self.batches)))
+        self.listed, self.todo = listed, listed.to_hash()
+        self.total = len(listed)
+        self.total_bytes = sum(listed[at].bytes for at in self.todo)
+        self.done, self.bytes = len(listed) - len(self.todo), 0
+        # Of no more batches than there may be sessions is it asked whether they are there.
+        self.jobs = sum(1 for _ in islice(self._batches(), max(1, jobs)))
         # A relation that takes longer than the rest together is read by several of the server's
         # own processes.
         self.alone = self.total_bytes / max(1, jobs)
         self.helpers = max(0, jobs - 1)
-        self.found: dict[int, tuple[int, int]] = {}
-        self.as_lines: set[int] = set()
+        # By a relation's place in the list.
+        self.rows, self.sums = (array(kind, bytes(8 * len(listed))) for kind in "qQ")
+        self.hashed, self.as_lines = bytearray(len(listed)), bytearray(len(listed))
         self.lock = threading.Lock()
         self.over = False
         self.open: set[Connection[Any]] = set()
-        self.waiting: Iterator[list[Listed]] = iter(self.batches)
+        self.waiting = self._batches()
 
-    def relation(self, each: Listed) -> Relation:
-        rows, content = self.found.get(each.oid, (0, 0))
+    def _batches(self) -> Iterator[list[Listed]]:
+        return batches(map(self.listed.__getitem__, self.todo))
+
+    def relations(self) -> Sequence[Relation]:
+        """Return what was hashed. Raises BackupFailed if anything that was to be was not."""
+        if (left := len(self.todo) - sum(self.hashed)) != 0:
+            raise BackupFailed(f"{left} relations were not hashed")
+        return Packed(Relation, map(self._relation, self.listed))
+
+    def _relation(self, each: Listed) -> Relation:
         return Relation(
             schema=each.schema,
             name=each.name,
             kind=each.kind,
-            rows=rows,
-            content=hexadecimal(content),
-            by="lines" if each.oid in self.as_lines else "server",
+            rows=self.rows[each.place],
+            content=hexadecimal(self.sums[each.place]),
+            by="lines" if self.as_lines[each.place] else "server",
             bytes=each.bytes,
             populated=each.populated,
         )
 
     def run(self, stop: Stop) -> None:
-        if not self.batches:
+        if not self.jobs:
             return
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="costmgmt-hash") as pool:
             futures = [pool.submit(self._session) for _ in range(self.jobs)]
@@ -256,13 +245,17 @@ class _Work:
             sums = list(lines.sums(cursor, wanted))
             self._tell(having, {x.oid: sum_ for x, sum_ in zip(having, sums, strict=True)})
             with self.lock:
-                self.as_lines.update(each.oid for each in having)
+                for each in having:
+                    self.as_lines[each.place] = 1
         cursor.execute(b"ROLLBACK")
         return [each for each in batch if each.oid not in statements]
 
     def _tell(self, batch: Sequence[Listed], found: dict[int, tuple[int, int]]) -> None:
         with self.lock:
-            self.found.update(found)
+            for each in batch:
+                self.rows[each.place], total = found[each.oid]
+                self.sums[each.place] = total % (1 << 64)
+                self.hashed[each.place] = 1
             self.done += len(batch)
             self.bytes += sum(each.bytes for each in batch)
             progress = Progress(
@@ -285,7 +278,7 @@ def _names(batch: Sequence[Listed]) -> str:
     return f"{batch[0].schema}.{batch[0].name}{more}"
 
 
-def batches(todo: Sequence[Listed]) -> Iterator[list[Listed]]:
+def batches(todo: Iterable[Listed]) -> Iterator[list[Listed]]:
     """Yield what is hashed in one transaction each, the largest relations first."""
     batch: list[Listed] = []
     size = locks = 0
@@ -308,22 +301,26 @@ def _first(cursor: Cursor[Any]) -> str:
     return "" if row is None or row[0] is None else str(row[0])
 
 
-def sequences(cursor: Cursor[Any]) -> tuple[SequenceValue, ...]:
+def sequences(cursor: Cursor[Any]) -> Sequence[SequenceValue]:
     """Return where each sequence of the database stands now: no snapshot holds a sequence.
 
     The cursor's transaction keeps no lock of it.
     """
     with asking("the sequences' values"):
-        cursor.execute(texts.SEQUENCES.encode())
-        names = {oid: (schema, name) for oid, schema, name in cursor}
-        values: dict[int, tuple[int | None, bool]] = {}
-        oids = list(names)
-        cursor.execute(b"SAVEPOINT costmgmt_sequences")
-        for at in range(0, len(oids), LOCKS):
-            values.update(_values(cursor, oids[at : at + LOCKS]))
-            # Gives the locks back.
-            cursor.execute(b"ROLLBACK TO SAVEPOINT costmgmt_sequences")
-    return tuple(_sequence(*named, values.get(oid)) for oid, named in names.items())
+        return in_order(SequenceValue, _sequences(cursor), by_name)
+
+
+def _sequences(cursor: Cursor[Any]) -> Iterator[SequenceValue]:
+    found = streamed(cursor, texts.SEQUENCES)
+    # Begun before the savepoint, or it would end with it.
+    some = list(islice(found, LOCKS))
+    cursor.execute(b"SAVEPOINT costmgmt_sequences")
+    while some:
+        values = _values(cursor, [oid for oid, _, _ in some])
+        # Gives the locks back.
+        cursor.execute(b"ROLLBACK TO SAVEPOINT costmgmt_sequences")
+        yield from (_sequence(schema, name, values.get(oid)) for oid, schema, name in some)
+        some = list(islice(found, LOCKS))
 
 
 def _sequence(schema: str, name: str, value: tuple[int | None, bool] | None) -> SequenceValue:
@@ -348,14 +345,13 @@ def _values(cursor: Cursor[Any], oids: Sequence[int]) -> dict[int, tuple[int | N
     return {oid: (last_value, is_called) for oid, last_value, is_called in cursor}
 
 
-def large_objects(cursor: Cursor[Any]) -> tuple[LargeObject, ...]:
-    """Return every large object, its content hashed piece by piece.
+def large_objects(cursor: Cursor[Any]) -> Sequence[LargeObject]:
+    """Return every large object, its content hashed piece by piece, ordered by oid.
 
     The cursor's transaction is REPEATABLE READ, so that all is of one moment.
     """
     with asking("the large objects"):
-        cursor.execute(texts.LARGE_OBJECTS.encode())
-        return tuple(
+        found = (
             LargeObject(
                 oid=oid,
                 bytes=size,
@@ -364,5 +360,8 @@ def large_objects(cursor: Cursor[Any]) -> tuple[LargeObject, ...]:
                 acl=(", ".join(acl) or "{}") if is_set else "",
                 comment=comment,
             )
-            for oid, size, owner, is_set, acl, comment, content, _ in cursor
+            for oid, size, owner, is_set, acl, comment, content, _ in streamed(
+                cursor, texts.LARGE_OBJECTS
+            )
         )
+        return in_order(LargeObject, found, lambda each: each.oid)

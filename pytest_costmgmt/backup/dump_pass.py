@@ -6,7 +6,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pytest_costmgmt.backup import collations, content, locks, properties, schema_text
+from pytest_costmgmt.backup.listing import Listing
 from pytest_costmgmt.backup.model import (
     ARCHIVE,
     Database,
@@ -25,7 +26,8 @@ from pytest_costmgmt.backup.model import (
     Role,
     SequenceValue,
 )
-from pytest_costmgmt.backup.progress import Progress, Told
+from pytest_costmgmt.backup.packed import Numbered
+from pytest_costmgmt.backup.progress import Progress, Sizes, Told
 from pytest_costmgmt.backup.settling import settling
 from pytest_costmgmt.errors import BackupFailed, FactUnavailable
 from pytest_costmgmt.facts import hazards
@@ -106,12 +108,12 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[Role, ...]
     memberships: tuple[Membership, ...]
     extensions: tuple[Extension, ...]
-    properties: tuple[Property, ...]
-    large_objects: tuple[LargeObject, ...]
+    properties: Sequence[Property]
+    large_objects: Sequence[LargeObject]
     hazards: tuple[Hazard, ...]
     collations: tuple[str, ...]
-    relations: tuple[Relation, ...] = ()
-    sequences: tuple[SequenceValue, ...] = ()
+    relations: Sequence[Relation] = ()
+    sequences: Sequence[SequenceValue] = ()
 
 
 def perform(wanted: Pass, told: Told, stop: Stop) -> Seen:
@@ -154,17 +156,15 @@ class _Work:
         self.wanted, self.snapshot, self.watch = wanted, snapshot, watch
         self.told, self.stop = told, stop
         self.locked = threading.Event()
-        self.begun: set[str] = set()
         self.bytes = 0
-        self.settled: set[int] = set()
+        self.settled = Numbered()
         "The relations that pg_dump had locked when their files were seen to be the snapshot's."
         self.holder: locks.LockHeld | None = None
         self.held_at = 0.0
         self.pause = min(LOOK, wanted.lock_timeout / 4)
-        self.files: locks.Files = {}
-        self.listed: tuple[content.Listed, ...] = ()
-        self.sizes: dict[str, int] = {}
-        self.total_bytes = 0
+        self.files: locks.Files = Numbered()
+        self.listed = Listing()
+        self.sizes = Sizes()
 
     def follow(self, pool: ThreadPoolExecutor) -> Seen:
         """Start everything; return when all is done and nothing changed under it."""
@@ -191,7 +191,7 @@ class _Work:
                 checked = True
             if dumped in done and hashed in pending:
                 # What is hashed after the dump's locks are gone may have changed before.
-                self.settled = set()
+                self.settled = Numbered()
             if pending:
                 self._look()
 
@@ -201,8 +201,7 @@ class _Work:
             locks.check_room(lock_room(cursor))
             self.files = locks.files(cursor)
             self.listed = content.listed(cursor, lock_timeout=self.wanted.lock_timeout)
-        self.sizes = {f"{each.schema}.{each.name}": each.bytes for each in self.listed}
-        self.total_bytes = sum(self.sizes.values())
+        self.sizes = Sizes((f"{each.schema}.{each.name}", each.bytes) for each in self.listed)
 
     def _failed(self, done: set[Future[Any]]) -> None:
         """Raise what stopped one of the three: a change under it, a lock, or its own error."""
@@ -254,21 +253,21 @@ class _Work:
     def _heard(self, line: str) -> None:
         if not self.locked.is_set() and _TABLES_LOCKED.match(line):
             self.locked.set()
-        if (found := _DUMPING.match(line)) and found[1] not in self.begun:
-            self.begun.add(found[1])
-            self.bytes += self.sizes.get(found[1], 0)
+        # What comes in two pieces is heard twice.
+        if (found := _DUMPING.match(line)) and (size := self.sizes.take(found[1])) is not None:
+            self.bytes += size
             self.told(
                 Progress(
                     stage="dumping",
-                    done=len(self.begun),
+                    done=self.sizes.taken,
                     total=len(self.sizes),
                     bytes=self.bytes,
-                    total_bytes=self.total_bytes,
+                    total_bytes=self.sizes.total,
                     about=found[1],
                 )
             )
 
-    def _hash(self) -> tuple[Relation, ...]:
+    def _hash(self) -> Sequence[Relation]:
         wanted = self.wanted
         with asking("the tables' contents"):
             return content.hash_all(
@@ -330,7 +329,8 @@ class _Work:
     def _check_files(self) -> None:
         """The files must still be the snapshot's. A new look: its snapshot is of now."""
         with self._seeing("the tables' files") as cursor:
-            changed = locks.changed(self.files, locks.files(cursor)) - self.settled
+            changed = locks.changed(self.files, locks.files(cursor))
+        changed = {oid for oid in changed if oid not in self.settled}
         self._must_be_empty(changed, "was truncated, rewritten or dropped")
 
     def _check_shapes(self) -> None:

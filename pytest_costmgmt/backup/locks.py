@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pytest_costmgmt.backup.packed import Numbered
 from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.snapshot import LockRoom
+from pytest_costmgmt.postgres.sqltext import literal
+from pytest_costmgmt.postgres.streamed import streamed
 
 if TYPE_CHECKING:
     from psycopg import Cursor
 
-Files = dict[int, int]
+Files = Numbered
 "Each relation's oid with the number of its file, or a hash."
 
 NAMED = 5
@@ -24,6 +27,7 @@ SELECT c.oid::pg_catalog.int8, c.relfilenode::pg_catalog.int8
 FROM pg_catalog.pg_class AS c
 WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND c.relfilenode <> 0
   AND c.oid >= 16384
+ORDER BY c.oid
 """
 
 _SHAPES = """
@@ -36,6 +40,7 @@ LEFT JOIN pg_catalog.pg_attribute AS a
   ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f', 'S') AND c.relpersistence <> 't' AND c.oid >= 16384
 GROUP BY c.oid, c.relnamespace, c.relname
+ORDER BY c.oid
 """
 
 _NAMES = """
@@ -47,12 +52,13 @@ ORDER BY 1
 """
 
 _HELD = """
-SELECT DISTINCT l.relation::pg_catalog.int8
+SELECT l.relation::pg_catalog.int8, pg_catalog.count(*)
 FROM pg_catalog.pg_locks AS l
 JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid
-WHERE a.application_name = %s AND a.datname = pg_catalog.current_database()
+WHERE a.application_name = {application} AND a.datname = pg_catalog.current_database()
   AND a.usename = SESSION_USER AND a.backend_type = 'client backend'
   AND l.locktype = 'relation' AND l.granted AND l.relation >= 16384
+GROUP BY l.relation ORDER BY l.relation
 """
 
 # A prepared transaction blocks as process 0.
@@ -118,29 +124,26 @@ def check_room(room: LockRoom) -> None:
 
 def files(cursor: Cursor[Any]) -> Files:
     """Return each table's and materialized view's file as the cursor's snapshot sees it."""
-    cursor.execute(_FILES.encode())
-    return dict(cursor.fetchall())
+    return Numbered(streamed(cursor, _FILES))
 
 
 def shapes(cursor: Cursor[Any]) -> Files:
     """Return a hash of each relation's name and columns as the cursor's snapshot sees them."""
-    cursor.execute(_SHAPES.encode())
-    return dict(cursor.fetchall())
+    return Numbered(streamed(cursor, _SHAPES))
 
 
-def held(cursor: Cursor[Any], application: str) -> set[int]:
-    """Return the relations on which the sessions of this application_name hold a lock."""
-    cursor.execute(_HELD.encode(), (application,))
-    return {row[0] for row in cursor.fetchall()}
+def held(cursor: Cursor[Any], application: str) -> Numbered:
+    """Return the relations on which the sessions of this application_name hold locks."""
+    return Numbered(streamed(cursor, _HELD.replace("{application}", literal(application))))
 
 
 def changed(then: Files, now: Files) -> set[int]:
     """Return the relations that have another file now, or are gone; new ones do not count.
 
-    >>> changed({1: 10, 2: 20, 3: 30}, {1: 10, 2: 21, 4: 40})
+    >>> changed(Numbered([(1, 10), (2, 20), (3, 30)]), Numbered([(1, 10), (2, 21), (4, 40)]))
     {2, 3}
     """
-    return {oid for oid, file in then.items() if now.get(oid) != file}
+    return {oid for oid, file in then if now.get(oid) != file}
 
 
 def named(cursor: Cursor[Any], oids: set[int]) -> str:

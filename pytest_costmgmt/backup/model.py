@@ -5,7 +5,8 @@ All of it but :class:`Difference` and :class:`Proof` is written into the archive
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -160,12 +161,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename={"api_version":
     roles: tuple[Role, ...]
     memberships: tuple[Membership, ...]
     extensions: tuple[Extension, ...]
-    relations: tuple[Relation, ...]
-    sequences: tuple[SequenceValue, ...]
-    large_objects: tuple[LargeObject, ...]
-    properties: tuple[Property, ...]
+    relations: Sequence[Relation]
+    sequences: Sequence[SequenceValue]
+    large_objects: Sequence[LargeObject]
+    properties: Sequence[Property]
     hazards: tuple[Hazard, ...]
-    files: tuple[File, ...]
+    files: Sequence[File]
     collations: tuple[str, ...] = ()
     "Of the server's own, those that something uses: a restore needs them, and no dump makes them."
 
@@ -211,8 +212,3 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     def equal(self) -> bool:
         """Say whether the target is what the backup says."""
         return not self.differences and self.compared.get("schema entries", 0) > 0
-
-
-def plain(data: Any) -> Any:
-    """Return data as JSON has it."""
-    return msgspec.to_builtins(data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import msgspec
 
 from pytest_costmgmt.backup import content, refreshed, schema_text
 from pytest_costmgmt.backup.compare import Observed, Schema, compare, compared, qualified
+from pytest_costmgmt.backup.listing import Listing
 from pytest_costmgmt.backup.model import KEYS, Difference, Manifest, Proof, Relation
 from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
@@ -185,7 +186,7 @@ def _schema(
         text.unlink(missing_ok=True)
 
 
-def _listed(snapshot: Exported, told: Told) -> tuple[content.Listed, ...]:
+def _listed(snapshot: Exported, told: Told) -> Listing:
     told(Progress(stage="proving", about="what is to be hashed"))
     with snapshot.guard:
         found = content.listed(snapshot.cursor)
@@ -194,7 +195,7 @@ def _listed(snapshot: Exported, told: Told) -> tuple[content.Listed, ...]:
 
 
 def _observed(
-    manifest: Manifest, snapshot: Exported, hashed: Future[tuple[Relation, ...]], *, told: Told
+    manifest: Manifest, snapshot: Exported, hashed: Future[Sequence[Relation]], *, told: Told
 ) -> Observed:
     """Read all of the target, while its rows are hashed."""
     told(Progress(stage="proving", about="properties"))
@@ -239,7 +240,7 @@ def _none_missed(cursor: Cursor[Any], listed: int) -> None:
         )
 
 
-def _all_hashed(listed: tuple[content.Listed, ...], relations: tuple[Relation, ...]) -> None:
+def _all_hashed(listed: Listing, relations: Sequence[Relation]) -> None:
     if len(listed) != len(relations):
         raise NothingCompared(
             f"{len(listed)} relations were to be hashed, but {len(relations)} were"
@@ -252,8 +253,11 @@ def _with_keys(
     """Add to differing rows which they are, where the relation has a key."""
     from pytest_costmgmt.backup import keys  # noqa: PLC0415 - only where rows differ
 
+    rows = {each.of for each in differences if each.name in {"rows", "content"}}
     named = {
-        f"{each.kind} {qualified(each.schema, each.name)}": each for each in manifest.relations
+        of: each
+        for each in (manifest.relations if rows else ())
+        if (of := f"{each.kind} {qualified(each.schema, each.name)}") in rows
     }
     left = KEYED
     for each in differences:

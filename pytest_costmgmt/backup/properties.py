@@ -6,11 +6,15 @@ million indexes stays small. Every name that is told is qualified and quoted whe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from pytest_costmgmt.backup.identity import database, extensions, roles
 from pytest_costmgmt.backup.model import Property
+from pytest_costmgmt.backup.packed import in_order, itself
 from pytest_costmgmt.backup.properties_sql import FAMILIES
+from pytest_costmgmt.postgres.streamed import streamed
 
 if TYPE_CHECKING:
     from psycopg import Cursor
@@ -18,28 +22,17 @@ if TYPE_CHECKING:
 __all__ = ["database", "extensions", "properties", "roles"]
 
 
-def properties(cursor: Cursor[Any]) -> tuple[Property, ...]:
+def properties(cursor: Cursor[Any]) -> Sequence[Property]:
     """Return every property that is not the default, sorted; ``cursor`` is in a transaction.
 
     A login that may not read a catalog gets PostgreSQL's error, never a shorter list.
     """
     pin(cursor)
     version = cursor.connection.info.server_version
-    shared: dict[str, str] = {}
-    found: list[Property] = []
-    for family in FAMILIES:
-        cursor.execute(family(version).encode())
-        # Few different words in many rows: each is kept once.
-        found += [
-            Property(
-                of=shared.setdefault(of, of),
-                name=shared.setdefault(name, name),
-                value=shared.setdefault(value, value),
-            )
-            for of, name, value in cursor
-        ]
-    found.sort()
-    return tuple(found)
+    rows = chain.from_iterable(streamed(cursor, family(version)) for family in FAMILIES)
+    return in_order(
+        Property, (Property(of=of, name=name, value=value) for of, name, value in rows), itself
+    )
 
 
 _PINNED = {

@@ -187,8 +187,9 @@ def _refused(folder: Path, clients: Clients | None = None) -> str:
 
 def _damages(folder: Path, manifest: Manifest, clients: Clients) -> Iterator[Damage]:
     """Damage the archive in each usual way, see it refused, and mend it: no second copy is made."""
-    files = sorted(manifest.files, key=lambda each: (each.bytes, each.path))
-    smallest, largest = files[0], files[-1]
+    smallest, largest = (
+        pick(manifest.files, key=lambda each: (each.bytes, each.path)) for pick in (min, max)
+    )
     with _flipped(folder / largest.path):
         yield Damage(what=f"one bit of {largest.path} flipped", said=_refused(folder))
     with _shortened(folder / largest.path):

@@ -12,18 +12,20 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from pytest_costmgmt.backup.listing import by_name
 from pytest_costmgmt.backup.model import SequenceValue
+from pytest_costmgmt.backup.packed import in_order
 from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.clients import Clients
 from pytest_costmgmt.postgres.command import Stop, never
 from pytest_costmgmt.postgres.login import Login
 
-PIECE = 8 * 1024 * 1024
+PIECE = 1024 * 1024
 HEAD = 64 * 1024
 "In which a text's first entry begins, or its last ends."
 PREAMBLE = "preamble"
@@ -242,6 +244,7 @@ def of_server(
     clients.run("pg_dump", given, login, deadline=deadline, stop=stop)
 
 
+_BEGIN = "SELECT pg_catalog.setval("
 _SETVAL = re.compile(
     r"SELECT pg_catalog\.setval\((E?'(?:[^']|'')*'), (-?\d+), (true|false)\);", re.DOTALL
 )
@@ -250,7 +253,7 @@ _QUALIFIED = re.compile(r'("(?:[^"]|"")*"|[^".]+)\.("(?:[^"]|"")*"|[^".]+)', re.
 
 def archive_sequences(
     clients: Clients, archive: Path, *, deadline: float, stop: Stop = never
-) -> tuple[SequenceValue, ...]:
+) -> Sequence[SequenceValue]:
     """Return where the archive itself will set each sequence."""
     with scratch() as folder:
         listed, wanted, text = (folder / each for each in ("list", "wanted", "sql"))
@@ -265,25 +268,46 @@ def archive_sequences(
         return sequence_values(_read(text))
 
 
-def _read(path: Path) -> str:
-    """Return a text in the encoding that it says; a name that is not in it shows its bytes."""
+def _read(path: Path) -> Iterator[str]:
+    """Yield a text in the encoding that it says; a name that is not in it shows its bytes."""
     said = encoding(path).replace("WIN", "cp")
     try:
         known = codecs.lookup(said).name
     except LookupError:  # SQL_ASCII, or one that Python has not
         known = "utf-8"
-    return path.read_text(encoding=known, errors="backslashreplace")
+    with path.open(encoding=known, errors="backslashreplace", newline="") as file:
+        while piece := file.read(PIECE):
+            yield piece
 
 
-def sequence_values(text: str) -> tuple[SequenceValue, ...]:
-    r"""Return what the setval statements of a text say.
+def sequence_values(pieces: Iterable[str]) -> Sequence[SequenceValue]:
+    r"""Return what the setval statements of a text say, whatever pieces it comes in.
 
-    >>> (found,) = sequence_values("SELECT pg_catalog.setval('a.\"B''\"\"c\"', -7, false);")
+    >>> said = "SELECT pg_catalog.setval('a.\"B''\"\"c\"', -7, false);"
+    >>> (found,) = sequence_values([said[:30], said[30:]])
     >>> print(found.schema, found.name, found.last_value, found.is_called)
     a B'"c -7 False
     """
-    found = []
-    for literal, value, called in _SETVAL.findall(text):
+    return in_order(SequenceValue, _sequence_values(pieces), by_name)
+
+
+def _statements(pieces: Iterable[str]) -> Iterator[re.Match[str]]:
+    """Yield the setval statements; one that is not whole yet waits for the next piece."""
+    rest = ""
+    for piece in pieces:
+        rest += piece
+        end = 0
+        for found in _SETVAL.finditer(rest):
+            yield found
+            end = found.end()
+        # A statement that has begun is kept from its beginning on.
+        begun = rest.find(_BEGIN, end)
+        rest = rest[begun if begun >= 0 else max(end, len(rest) - len(_BEGIN)) :]
+
+
+def _sequence_values(pieces: Iterable[str]) -> Iterator[SequenceValue]:
+    for found in _statements(pieces):
+        literal, value, called = found.groups()
         # pg_dump writes E'' only where it doubles the backslashes.
         name = literal[literal.index("'") + 1 : -1].replace("''", "'")
         name = name.replace("\\\\", "\\") if literal.startswith("E") else name
@@ -291,12 +315,9 @@ def sequence_values(text: str) -> tuple[SequenceValue, ...]:
         if matched is None:
             raise BackupFailed(f"the archive sets a sequence whose name is not understood: {name}")
         schema, sequence = (_unquoted(part) for part in matched.groups())
-        found.append(
-            SequenceValue(
-                schema=schema, name=sequence, last_value=int(value), is_called=called == "true"
-            )
+        yield SequenceValue(
+            schema=schema, name=sequence, last_value=int(value), is_called=called == "true"
         )
-    return tuple(sorted(found, key=lambda each: (each.schema, each.name)))
 
 
 def _unquoted(name: str) -> str:

@@ -7,6 +7,7 @@ Every step raises at the first error of any statement; the place is removed by i
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +23,7 @@ from pytest_costmgmt.backup.deed import Deed, do_all, unexplained
 from pytest_costmgmt.backup.leftover import mark
 from pytest_costmgmt.backup.model import ARCHIVE, Difference, Extension, Manifest, Proof
 from pytest_costmgmt.backup.occupied import Powers
-from pytest_costmgmt.backup.progress import Progress, Told
+from pytest_costmgmt.backup.progress import Progress, Sizes, Told
 from pytest_costmgmt.backup.restore_database import WHOLE, missing_tablespaces, settlements
 from pytest_costmgmt.backup.scratch import CONNECT
 from pytest_costmgmt.backup.site import Site, spreads
@@ -125,7 +126,7 @@ def _not_ours(job: Job) -> list[str]:
 def build(site: Site, job: Job, crew: Crew) -> tuple[Deed, ...]:
     """Make the database as it was; return the deeds that the login may not do."""
     owner = job.manifest.database.owner
-    spread = spreads([each.bytes for each in job.manifest.relations], crew.jobs)
+    spread = spreads(array("q", (each.bytes for each in job.manifest.relations)), crew.jobs)
     with closing(connect(site.login, deadline=CONNECT)) as connection:
         left = _make_roles(site, connection, job)
         crew.told(Progress(stage="creating", about=site.name))
@@ -201,10 +202,7 @@ class _Heard:
         self.errors: list[str] = []
         self.total = self.done = self.bytes = 0
         # A name may be in several schemas; the sum is right when all are done.
-        self.sizes: dict[str, list[int]] = {}
-        for each in manifest.relations:
-            self.sizes.setdefault(each.name, []).append(each.bytes)
-        self.total_bytes = sum(each.bytes for each in manifest.relations)
+        self.sizes = Sizes((each.name, each.bytes) for each in manifest.relations)
 
     def __call__(self, line: str) -> None:
         """Take one line, or the piece of one that is not ended yet."""
@@ -219,15 +217,15 @@ class _Heard:
     def _finished(self, what: str) -> None:
         self.done += 1
         _, data, name = what.partition(" TABLE DATA ")
-        if data and self.sizes.get(name):
-            self.bytes += self.sizes[name].pop()
+        if data:
+            self.bytes += self.sizes.take(name) or 0
         self.told(
             Progress(
                 stage="restoring",
                 done=self.done,
                 total=self.total,
                 bytes=self.bytes,
-                total_bytes=self.total_bytes,
+                total_bytes=self.sizes.total,
                 about=name if data else "",
             )
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import msgspec
 
 from pytest_costmgmt.facts import stale_views
 from pytest_costmgmt.facts.hazards_sql import LOOKED, MINE, QUESTIONS
+from pytest_costmgmt.postgres.streamed import streamed
 
 Kind = Literal[
     "unreadable",
@@ -78,12 +81,12 @@ def read(
     found: dict[str, int] = {}
     hazards: list[Hazard] = []
     for question in QUESTIONS:
-        rows = sorted(cursor.execute(MINE + question.query).fetchall())
-        if rows:
-            found[question.kind] = len(rows)
+        first, number = _first(streamed(cursor, MINE + question.query))
+        if number:
+            found[question.kind] = number
         hazards += [
             Hazard(kind=question.kind, of=of, consequence=question.consequence, fix=fix)
-            for of, fix in rows[:EXAMPLES]
+            for of, fix in first
         ]
     for view in stale_views.look(cursor, each=each, together=together):
         if (hazard := _of_view(view)) is not None:
@@ -92,6 +95,19 @@ def read(
     return HazardFacts(
         role=role, database=database, looked=looked, found=found, hazards=tuple(hazards)
     )
+
+
+def _first(rows: Iterable[tuple[Any, ...]]) -> tuple[list[tuple[Any, ...]], int]:
+    """Return the first rows in their order, and how many there are: every table may be one."""
+    number = 0
+
+    def counted() -> Iterator[tuple[Any, ...]]:
+        nonlocal number
+        for row in rows:
+            number += 1
+            yield row
+
+    return heapq.nsmallest(EXAMPLES, counted()), number
 
 
 def _of_view(view: stale_views.Looked) -> Hazard | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from pytest_costmgmt.backup import content
+from pytest_costmgmt.backup.listing import Listed
 from pytest_costmgmt.backup.model import Relation
 from pytest_costmgmt.judge.sqltext import ident
 from pytest_costmgmt.postgres.connect import connect, read_only
@@ -52,10 +54,10 @@ class Way:
     lines: bool | None = None
 
 
-def relations(login: Login, *, snapshot: str | None = None, jobs: int = 2) -> tuple[Relation, ...]:
+def relations(login: Login, *, snapshot: str | None = None, jobs: int = 2) -> Sequence[Relation]:
     """Hash every relation of a database."""
     with connect(login, deadline=10) as connection, read_only(connection, timeout=30) as cursor:
-        found = content.listed(cursor)
+        found: Sequence[Listed] = content.listed(cursor)
     if Way.lines is not None:
         found = tuple(
             msgspec.structs.replace(each, lines=Way.lines and each.kind == "table")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_costmgmt.backup import content
-from pytest_costmgmt.backup.content import Listed
+from pytest_costmgmt.backup.listing import Listed
 
 BYTES = st.sampled_from([1, 8192, content.SMALL - 1, content.SMALL, 10 * content.SMALL])
 LOCKS = st.sampled_from([1, 2, 9, 900])

@@ -116,7 +116,7 @@ def test_values_of_sequences() -> None:
 SELECT pg_catalog.setval('"A.b"."c''d""e"', -1, false);
 SELECT pg_catalog.setval(E'"x\\\\y".z', 9223372036854775807, true);
 """
-    found = [(s.schema, s.name, s.last_value, s.is_called) for s in sequence_values(said)]
+    found = [(s.schema, s.name, s.last_value, s.is_called) for s in sequence_values([said])]
     assert found == [
         ("A.b", "c'd\"e", -1, False),
         ("a", "b", 7, True),

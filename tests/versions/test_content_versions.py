@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tests import postgres_versions as versions
 from tests.backup_torture import build
 
 Rows = dict[str, tuple[object, ...]]
-Contents = tuple[Rows, tuple[SequenceValue, ...], tuple[LargeObject, ...]]
+Contents = tuple[Rows, Sequence[SequenceValue], Sequence[LargeObject]]
 
 NAME = "torture, of all versions"
 CLIENTS = 14
