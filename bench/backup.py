@@ -1,11 +1,12 @@
 """Measure backup, restore and proof against the documented way, on one server in one run.
 
     python bench/backup.py [--postgres 15 | --bindir DIR] [--gigabytes 1.5] [--tenants 50]
-                           [--runs 2]
+                           [--runs 2] [--plain 100]
 
 The documented way is `pg_dump > file`, then `psql < file` into a new database: it proves nothing.
 Starts a server of its own (fsync off, as both sides have it) and needs about five times the size in
-memory or disk. Prints tables in Markdown.
+memory or disk. Prints tables in Markdown. --plain measures, instead of the tenants' proof, the
+memory for so many tenants of tables with a column and a row each, of which there may be more.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ MORE = (
     "ALTER TABLE {table} ADD FOREIGN KEY (cluster) REFERENCES {first}",
 )
 PROOF = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from pytest_costmgmt.backup import manifest, proof
 from pytest_costmgmt.postgres.clients import choose
@@ -119,7 +120,8 @@ began = time.perf_counter()
 seen = proof.prove(told, folder / "archive", unpack(given["login"]), clients=clients, jobs=2)
 assert seen.equal, seen.differences
 seconds = time.perf_counter() - began
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+told = Path("/proc/self/status").read_text().splitlines()
+peak = next(int(line.split()[1]) for line in told if line.startswith("VmHWM"))
 print(json.dumps({"seconds": seconds, "peak": peak, "compared": seen.compared}))
 """
 
@@ -282,6 +284,27 @@ def tenant(schema: str) -> Iterator[str]:
         )
 
 
+def plain(bench: Bench, tenants: int) -> None:
+    """Measure the memory that very many tables take which have nothing in them."""
+    bench.sql("CREATE DATABASE koku")
+    for number in range(tenants):
+        schema = f"acct{number:07}"
+        names = [f"{schema}.reporting_line_item_{each}_summary" for each in range(TENANT_TABLES)]
+        made = [f"CREATE TABLE {name} AS SELECT {number} AS a" for name in names]
+        bench.sql(f"CREATE SCHEMA {schema}; {'; '.join(made)}", on="koku")
+    bench.sql("VACUUM ANALYZE", on="koku")
+    print(f"\n{tenants * TENANT_TABLES} tables of one column and row\n")
+    print("| peak memory of our own process | MB | s |\n|---|---|---|", flush=True)
+    out, bindir = bench.folder / "plain", ("--bindir", bench.bindir)
+    for what, command in (
+        ("backup", ("backup", bench.dsn("koku"), "--out", out)),
+        ("verify", ("verify", out)),
+        ("restore", ("restore", out, bench.dsn("postgres"), "--database", "ours")),
+    ):
+        seconds, peak = bench.run(*CLI, *command, *bindir)
+        print(f"| {what} | {peak / 1024:.0f} | {seconds:.0f} |", flush=True)
+
+
 def many(bench: Bench, tenants: int) -> None:
     """Measure the proof of many small tables, against pg_dump -s alone."""
     bench.sql("CREATE DATABASE koku")
@@ -291,6 +314,7 @@ def many(bench: Bench, tenants: int) -> None:
     out = bench.folder / "many"
     bindir = ("--bindir", bench.bindir)
     peak = bench.run(*CLI, "backup", bench.dsn("koku"), "--out", out, *bindir)[1]
+    verified = bench.run(*CLI, "verify", out, *bindir)[1]
     schema_only = bench.run(bench.bindir / "pg_dump", "-s", bench.dsn("koku"))[0]
     told = {"folder": str(out), "bindir": str(bench.bindir),
             "login": pack(bench.superuser.on("koku"))}  # fmt: skip
@@ -305,7 +329,10 @@ def many(bench: Bench, tenants: int) -> None:
     print("| what | ours | compared with | ratio |\n|---|---|---|---|")
     _row("proof", "s", [seen["seconds"]], "pg_dump -s", [schema_only])
     print(f"| peak memory of our own process, backup | {peak / 1024:.0f} MB | | |")
+    print(f"| the same, verify | {verified / 1024:.0f} MB | | |")
     print(f"| the same, proof | {seen['peak'] / 1024:.0f} MB | | |")
+    again = ("restore", out, bench.dsn("postgres"), "--database", "ours", *bindir)
+    print(f"| the same, restore | {bench.run(*CLI, *again)[1] / 1024:.0f} MB | | |")
     print(
         f"\nFor 1,000 tenants, extrapolated: proof {seen['seconds'] * 1000 / tenants:.0f} s,"
         f" pg_dump -s {schema_only * 1000 / tenants:.0f} s"
@@ -320,11 +347,14 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=1.5)
     parser.add_argument("--runs", type=int, default=2)
     parser.add_argument("--tenants", type=int, default=50)
+    parser.add_argument("--plain", type=int, default=0)
     given = parser.parse_args()
     with server(given.postgres, given.bindir) as bench:
         if given.gigabytes:
             large(bench, given.gigabytes, given.runs)
-        if given.tenants:
+        if given.plain:
+            plain(bench, given.plain)
+        elif given.tenants:
             many(bench, given.tenants)
 
 
