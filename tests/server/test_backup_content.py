@@ -11,14 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pytest_costmgmt.backup import content
+from pytest_costmgmt.backup import content, locks, properties
 from pytest_costmgmt.backup.progress import Progress
 from pytest_costmgmt.errors import BackupFailed, FactUnavailable
+from pytest_costmgmt.facts import hazards
 from pytest_costmgmt.judge.sqltext import ident, literal
+from pytest_costmgmt.postgres import streamed
 from pytest_costmgmt.postgres.connect import connect, read_only
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.programs import Programs
-from pytest_costmgmt.postgres.snapshot import exported
+from pytest_costmgmt.postgres.snapshot import exported, importing
 from pytest_costmgmt.secret import Secret
 from pytest_costmgmt.servers import embedded
 from tests.backup_torture import build
@@ -372,6 +374,49 @@ def test_sequences_stand_where_they_were_set(torture: Login) -> None:
     assert found["at_end"] == (9223372036854775807, True)
     assert found["Kök-u \"s'q\\"] == (77, False)
     assert found["serials_a_seq"] == (2, True)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_a_few_rows_at_a_time_are_all_rows(
+    torture: Login, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Whatever is read of the catalogs is the same, however many rows are there at once."""
+
+    def read() -> list[Any]:
+        with connect(torture, deadline=10) as connection, connection.cursor() as cursor:
+            importing(cursor, None, timeout=60)
+            found = [
+                list(content.listed(cursor)),
+                content.sequences(cursor),
+                content.large_objects(cursor),
+                properties.properties(cursor),
+                list(locks.files(cursor)),
+                list(locks.shapes(cursor)),
+                hazards.read(cursor).hazards,
+            ]
+            cursor.execute("ROLLBACK")
+        return found
+
+    before = read()
+    assert all(map(len, before))
+    monkeypatch.setattr(streamed, "AT_ONCE", size)
+    monkeypatch.setattr(content, "LOCKS", size + 1)
+    assert read() == before
+
+
+@pytest.mark.parametrize("rows", [0, 1, 6, 7, 8, 14, 15])
+def test_rows_come_to_their_end(empty: Login, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """Where a fetch ends with the last row as well, and whatever is asked meanwhile."""
+    monkeypatch.setattr(streamed, "AT_ONCE", 7)
+    query = f"SELECT i, 2 * i FROM generate_series(1, {rows}) AS i"  # noqa: S608 - a number
+    with connect(empty, deadline=10) as connection, read_only(connection, timeout=9) as cursor:
+        found = []
+        for row in streamed.streamed(cursor, query):
+            cursor.execute("SELECT 0")
+            found.append(row)
+        cursor.execute("SELECT count(*) FROM pg_cursors")
+        assert cursor.fetchone() == (0,)
+    assert found == [(each, 2 * each) for each in range(1, rows + 1)]
 
 
 def test_large_objects_are_read_whole(worn: Login) -> None:
