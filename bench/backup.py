@@ -207,11 +207,14 @@ def _peak(pid: int) -> int:
 
 
 @contextmanager
-def server(version: str, bindir: str) -> Iterator[Bench]:
-    """Run a server of this version, or of these programs; yield the bench on it."""
+def server(version: str, bindir: str, *, locks: int = 1024) -> Iterator[Bench]:
+    """Run a server of this version, or of these programs; yield the bench on it.
+
+    ``locks`` is how many for each of its 100 connections: a dump takes one for each table.
+    """
     given = {name: x for name, x in (("postgres", version), ("bindir", bindir)) if x}
     programs = embedded.embedded_programs(resolve(given, os.environ, lambda _: None))
-    conf = ("max_locks_per_transaction = 1024",)  # for tens of thousands of tables
+    conf = (f"max_locks_per_transaction = {locks}",)
     instance = embedded.start(run_id="bench", programs=programs, conf=conf)
     print(f"{programs.label}, Python {platform.python_version()}, {os.cpu_count()} cores\n")
     try:
@@ -349,7 +352,8 @@ def main() -> None:
     parser.add_argument("--tenants", type=int, default=50)
     parser.add_argument("--plain", type=int, default=0)
     given = parser.parse_args()
-    with server(given.postgres, given.bindir) as bench:
+    locks = max(1024, 6 * given.plain)  # twice as many as there are tables, and some
+    with server(given.postgres, given.bindir, locks=locks) as bench:
         if given.gigabytes:
             large(bench, given.gigabytes, given.runs)
         if given.plain:

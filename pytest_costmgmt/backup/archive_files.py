@@ -22,7 +22,7 @@ from pytest_costmgmt.backup.progress import Progress, Told
 from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.command import Stop
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 DIGEST_SIZE = 32
 "Bytes of a SHA-256."
 MOST = 8

@@ -22,7 +22,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 BLOCK = 256
 "Values that are compressed together, and are there together when one of them is read."
-RUN = 16 * 1024
+RUN = 8 * 1024
 "Values that are sorted at once."
 
 Key = Callable[[T], Any]

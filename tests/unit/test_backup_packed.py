@@ -186,7 +186,7 @@ def test_numbers_by_oid_must_come_in_order() -> None:
 def test_many_relations_to_hash_take_small_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than half of what only their names would take as Python's texts."""
     monkeypatch.setattr(packed, "BLOCK", 256)
-    monkeypatch.setattr(packed, "RUN", 16 * 1024)
+    monkeypatch.setattr(packed, "RUN", 8 * 1024)
     tracemalloc.start()
     try:
         held = Listing(
