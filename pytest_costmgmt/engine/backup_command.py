@@ -94,10 +94,9 @@ def _held(manifest: Manifest) -> str:
 def verify(folder: Path, *, bindir: Path | None, environ: Mapping[str, str], echo: Echo) -> int:
     """Say whether a backup is whole, without a server. Raises ArchiveFault where it is not."""
     with interruptible():
-        manifest = manifests.read(folder)
-        clients = reader(manifest, bindir, environ)
+        clients = reader(manifests.read(folder), bindir, environ)
         with shown(sys.stderr) as told:
-            archive.verify(folder, clients=clients, told=told)
+            manifest = archive.verify(folder, clients=clients, told=told)
     read = (
         "table of contents not read: no pg_restore that could is here"
         if clients is None

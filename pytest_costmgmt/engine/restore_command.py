@@ -61,6 +61,7 @@ def run(wanted: Wanted, environ: Mapping[str, str], *, echo: Echo) -> int:
         target = maintenance(login, avoid=wanted.database, deadline=wanted.connect_timeout)
         clients = _clients(wanted, manifest, target, environ)
         echo(f"restore of {_whence(manifest)} as database {wanted.database} on {target.label}")
+        del manifest  # it may be large, and what restores reads its own
         with shown(sys.stderr) as told:
             done = restore(
                 wanted.folder,
@@ -95,6 +96,7 @@ def verify(wanted: Wanted, environ: Mapping[str, str], *, echo: Echo) -> int:
         target = maintenance(login, avoid=avoid, deadline=wanted.connect_timeout)
         clients = _clients(wanted, manifest, target, environ)
         echo(f"{_whence(manifest)}, restored into {scratch_name(run_id)} on {target.label}")
+        del manifest  # it may be large, and what restores reads its own
         with shown(sys.stderr) as told:
             done = roundtrip(
                 wanted.folder,
