@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import select
 import socket
 import ssl
 import subprocess
@@ -121,6 +122,27 @@ def test_a_server_that_does_not_answer_is_one_error(
     assert "cannot be reached" in told
 
 
+def pass_on(*ends: ssl.SSLSocket) -> None:
+    """Pass on what comes until one ends: by one thread, for TLS's state is not for two."""
+    for each in ends:
+        each.setblocking(False)
+    while True:
+        passed = False
+        for source, sink in (ends, ends[::-1]):
+            try:
+                part = source.recv(65536)
+            except ssl.SSLWantReadError:
+                continue
+            if not part:
+                return
+            passed = True
+            sink.setblocking(True)
+            sink.sendall(part)
+            sink.setblocking(False)
+        if not passed:
+            select.select(ends, (), (), 5)
+
+
 @contextlib.contextmanager
 def in_front(api: str, chain: Path) -> Iterator[int]:
     """Yield the port of one that speaks TLS by another certificate, and passes everything on."""
@@ -130,22 +152,11 @@ def in_front(api: str, chain: Path) -> Iterator[int]:
     to = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     to.check_hostname, to.verify_mode = False, ssl.CERT_NONE
 
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while part := source.recv(65536):
-                sink.sendall(part)
-        for each in (source, sink):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-
     def serve(plain: socket.socket) -> None:
         with contextlib.suppress(OSError), own.wrap_socket(plain, server_side=True) as client:
             reached = socket.create_connection((host, int(port)))
             with to.wrap_socket(reached) as server:
-                back = threading.Thread(target=pump, args=(server, client), daemon=True)
-                back.start()
-                pump(client, server)
-                back.join()
+                pass_on(client, server)
 
     def accept(listening: socket.socket) -> None:
         with contextlib.suppress(OSError):

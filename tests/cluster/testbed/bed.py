@@ -25,6 +25,14 @@ UNBOUND = "unbound"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
+# A pod that was deleted by force may write for a while; it goes on in what the folder was.
+_RENEW = """
+mv "$0" "$0.$$" && mkdir "$0" || exit
+for turn in $(seq 50); do rm -rf "$0.$$" 2>/dev/null && exit; sleep 0.2; done
+exec rm -rf "$0.$$"
+"""
+
+
 class CommandFailed(AssertionError):
     """kubectl or helm ended otherwise than with 0."""
 
@@ -208,7 +216,7 @@ class Bed:
             path = volume["spec"].get("local", {}).get("path")
             if claim.get("namespace") != namespace or not path:
                 continue
-            self.node.run("sh", "-c", 'rm -rf "$0" && mkdir "$0"', path)
+            self.node.run("sh", "-c", _RENEW, path)
             gone = json.dumps([{"op": "remove", "path": "/spec/claimRef"}])
             self.tell("patch", "pv", volume["metadata"]["name"], "--type=json", "-p", gone)
 
