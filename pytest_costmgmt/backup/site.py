@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
 DUPLICATE_DATABASE = "42P04"
 
+GIVES_WAY = ("deadlock_timeout", "'10ms'")
+"""After what time autovacuum is told that somebody waits for the table that it is at.
+
+A second, if nothing is set: it finds the new tables while their indexes are built, so a restore
+would stand still for one table after the other."""
+
 AWAY = 30.0
 "Seconds that a server that went away is waited for, to remove what was made there."
 
@@ -61,8 +67,16 @@ class Site:
         set_mark(connection, self.name)
         run(connection, [Statement("REVOKE ALL ON DATABASE {} FROM PUBLIC", (self.name,))])
         for name, value in hurried(spread=spread).items():
-            run(connection, [Statement(f"ALTER DATABASE {{}} SET {name} = {value}", (self.name,))])
+            run(connection, [self._setting(name, value)])
+        # A superuser's to set; without it only time is lost.
+        yielding = Deed(
+            what="how soon autovacuum gives way", statements=(self._setting(*GIVES_WAY),)
+        )
+        do(connection, yielding)
         self.oid = self._oid(connection)
+
+    def _setting(self, name: str, value: str) -> Statement:
+        return Statement(f"ALTER DATABASE {{}} SET {name} = {value}", (self.name,))
 
     def make_role(self, connection: Connection[Any], deed: Deed, role: str) -> bool:
         """Create a role that is missing, if the login may; it is dropped if all fails."""

@@ -21,6 +21,11 @@ from tests.server.restore_bed import RestoreBed
 from tests.server.restore_source import Source
 
 CONF = ("autovacuum = off",)
+# True in the source, and in a database that a superuser restores.
+SOON = """CREATE FUNCTION public.soon(int) RETURNS bool LANGUAGE sql AS $$
+  SELECT pg_catalog.current_database() = {source}
+      OR pg_catalog.current_setting('is_superuser') = 'off'
+      OR pg_catalog.current_setting('deadlock_timeout') = '10ms' $$"""
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,24 @@ def test_a_superuser_creates_the_extension_himself(bed: RestoreBed, source: Sour
     done = source.backed_up(by=bed.superuser).restored(by=bed.superuser.on("postgres"))
     assert done.whole
     assert done.proof.equal
+
+
+def test_autovacuum_gives_way_at_once_while_a_superuser_restores(
+    bed: RestoreBed, source: Source
+) -> None:
+    """And no longer than that; an owner, who may not set it, restores without."""
+    source.owned(
+        SOON.format(source=literal(source.name)),
+        "CREATE TABLE public.slow (i int CHECK (public.soon(i)))",
+        "INSERT INTO public.slow VALUES (1)",
+    ).backed_up()
+    settings = (
+        "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase"
+    )
+    for login in (bed.owner, bed.superuser.on("postgres")):
+        assert source.restored(by=login).whole
+        assert bed.rows(f"{settings} WHERE d.datname = %s", bed.name) == []
+        bed.run(f"DROP DATABASE {ident(bed.name)}")
 
 
 def test_settings_of_superusers_are_listed_and_their_fix_mends_it(
