@@ -58,14 +58,21 @@ def served(release: Release) -> bool:
 def test_a_full_server_is_no_outage(release: Release, client: Client) -> None:
     """With all of its connections taken it stays ready, and is not started again."""
     bed, space, before = release.bed, release.namespace, pod(release)
-    hold = (
-        f"export PGPASSWORD={shlex.quote(release.password())}\n"
-        f"for i in $(seq {FEW}); do psql -X -q -h postgres -U koku -d koku"
-        " -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 & done\n"
-    )
-    bed.kubectl("exec", "-i", "-n", space, client.pod, "--", "bash", "-s", given=hold)
+    password = shlex.quote(release.password())
     taken = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'koku'"
-    bed.until("a full server", lambda: int(release.psql(taken)) == FEW - 3)
+
+    def full() -> bool:
+        """Take what is left: a probe of the kubelet's may have had one of them meanwhile."""
+        left = FEW - 3 - int(release.psql(taken))
+        hold = (
+            f"export PGPASSWORD={password}\n"
+            f"for i in $(seq {left}); do psql -X -q -h postgres -U koku -d koku"
+            " -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 & done\n"
+        )
+        bed.kubectl("exec", "-i", "-n", space, client.pod, "--", "bash", "-s", given=hold)
+        return left == 0
+
+    bed.until("a full server", full)
     with pytest.raises(CommandFailed, match=r"remaining connection slots|too many clients"):
         client.asks(release, "SELECT 1")
     # What is not ready three times, ten seconds apart, is taken out of the Service.

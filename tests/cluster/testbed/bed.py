@@ -12,12 +12,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tests.chart.helm import helm as helm_program
 from tests.cluster.testbed import build, images, keeper
 from tests.cluster.testbed.keeper import PREFIX, BedFailed
+from tests.cluster.testbed.reader import Reader, Unanswered
 
 Object = dict[str, Any]
 # In the folder of a bed that ends only when it is told to.
@@ -110,14 +112,24 @@ class Bed:
         program = str(self.node.programs / "kubectl") if self.node else "kubectl"
         return _checked([program, *arguments], self.environment(kubeconfig), text)
 
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self.kubeconfig)
+
     def get(self, kind: str, name: str, namespace: str = "") -> Object:
         """Return an object as the cluster has it."""
+        if self.node:
+            with _as_failed("get", kind, name, namespace):
+                return self._reader.get(kind, name, namespace)
         place = ["-n", namespace] if namespace else []
         found: Object = json.loads(self.kubectl("get", kind, name, *place, "-o", "json"))
         return found
 
     def list(self, kind: str, namespace: str = "", selector: str = "") -> list[Object]:
         """Return the objects of a kind in a namespace, or of the cluster."""
+        if self.node and "," not in kind:
+            with _as_failed("list", kind, namespace, selector):
+                return self._reader.list(kind, namespace, selector)
         place = ["-n", namespace] if namespace else []
         labelled = ["-l", selector] if selector else []
         text = self.kubectl("get", kind, *place, *labelled, "-o", "json")
@@ -255,6 +267,16 @@ class Bed:
         file.touch(mode=0o600)
         file.write_text(json.dumps(config))
         return file
+
+
+@contextlib.contextmanager
+def _as_failed(*command: str) -> Iterator[None]:
+    try:
+        yield
+    except Unanswered as error:
+        raise CommandFailed(
+            command, subprocess.CompletedProcess(command, 1, "", str(error))
+        ) from None
 
 
 def up(*, bound: bool = True) -> tuple[Bed, subprocess.Popen[str]]:
