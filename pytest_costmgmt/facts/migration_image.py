@@ -96,25 +96,24 @@ def _said(reader: Reader, name: str) -> str:
     """Return what the Job's pod said, once it has ended."""
     until, seen = time.monotonic() + DEADLINE, "no pod was made"
     while True:
-        for pod in reader.pods({probe.NAME_LABEL: name}):
+        pods = reader.pods({probe.NAME_LABEL: name})
+        for pod in pods:
             if pod.phase == "Succeeded":
                 return reader.log(pod.meta.name, _container(pod)) or ""
             if pod.phase == "Failed":
                 log = (reader.log(pod.meta.name, _container(pod)) or "").strip().splitlines()
                 last = log[-1] if log else "it said nothing"
                 raise FactUnavailable(f"the application's image ended with an error: {last}")
-            seen = _waits(pod)
-            if "ImagePull" in seen or "InvalidImageName" in seen or "ErrImageNeverPull" in seen:
+            hopeless, seen = probe.waits(pod, _container(pod))
+            if hopeless:
                 raise FactUnavailable(f"the application's image cannot be started: {seen}")
+        if not pods and (why := probe.refusal(reader, name)):
+            raise FactUnavailable(f"no pod of the application may be made: {why}")
         if time.monotonic() > until:
+            seen = seen or "its pod still runs"
             raise FactUnavailable(f"the application's image gave no answer in time: {seen}")
         time.sleep(_PAUSE)
 
 
 def _container(pod: Pod) -> str:
     return pod.template.containers[0].name
-
-
-def _waits(pod: Pod) -> str:
-    told = [f"{state.reason} {state.message}".strip() for state in pod.states if state.reason]
-    return "; ".join(told) or f"its pod is {pod.phase}"

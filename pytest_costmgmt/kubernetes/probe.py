@@ -243,24 +243,29 @@ def _running(reader: Reader, name: str, spec: ProbeSpec, *, until: float) -> Pod
     while True:
         pods = reader.pods({NAME_LABEL: name})
         for pod in pods:
-            problem, seen = _state(pod)
+            problem, seen = waits(pod, CONTAINER)
             if problem:
                 raise _failed(reader, name, spec, seen, pod)
             if not seen:
                 return pod
-        events = () if pods else _events(reader, "Job", name)
-        if any(event.reason == "FailedCreate" for event in events):
+        if not pods and refusal(reader, name):
             raise _failed(reader, name, spec, "no pod may be made", None)
         if time.monotonic() > until:
             raise _failed(reader, name, spec, f"{seen}, and the wait is over", None)
         time.sleep(_PAUSE)
 
 
-def _state(pod: Pod) -> tuple[bool, str]:
+def refusal(reader: Reader, name: str) -> str:
+    """Return why no pod of a Job may be made, or nothing: a quota, a limit, a policy."""
+    events = _events(reader, "Job", name)
+    return next((each.message for each in events if each.reason == "FailedCreate"), "")
+
+
+def waits(pod: Pod, container: str) -> tuple[bool, str]:
     """Return whether it cannot run any more, and what it lacks; nothing if it runs."""
     if pod.phase in {"Failed", "Succeeded"}:
         return True, f"its pod ended ({pod.reason or pod.phase}) {pod.message}".strip()
-    state = next((each for each in pod.states if each.name == CONTAINER), None)
+    state = next((each for each in pod.states if each.name == container), None)
     if state is None:
         unscheduled = [each for each in pod.conditions if each.status == "False" and each.message]
         told = unscheduled[0].message if unscheduled else "it is not scheduled yet"

@@ -13,14 +13,14 @@ from tests.cluster.releases import Release
 from tests.cluster.testbed import bed as testbed
 from tests.cluster.testbed.bed import Bed, Node
 
-BEDS = 2
-"Beds side by side, one a worker: most of a test is waiting for a pod."
+BEDS = 3
+"Beds side by side, one a worker: half of a test is waiting for a pod."
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers `-n auto` is here; a cluster that was given is one for all."""
-    return 1 if "KUBECONFIG" in os.environ else min(BEDS, os.cpu_count() or 1)
+    return 1 if "KUBECONFIG" in os.environ else BEDS
 
 
 @pytest.fixture(scope="session")

@@ -218,6 +218,8 @@ def test_a_planted_fault_is_told(
     earlier = {"CM-SEC-006"} if fault.name == "claim-goes" else set()
     assert of_releases(ran) == fault.fails | ALSO.get(fault.name, set()) | earlier, ran.said
     assert "Traceback" not in ran.said
+    # What no waiting heals is told at once.
+    assert "gave no answer in time" not in ran.said + (ran.folder / "report.json").read_text()
     must = any(check["level"] == "MUST" for check in ran.report["checks"]
                if check["id"] in fault.fails)  # fmt: skip
     if must:
