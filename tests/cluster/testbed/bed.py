@@ -18,6 +18,7 @@ from typing import Any
 
 from tests.chart.helm import helm as helm_program
 from tests.cluster.testbed import build, images, keeper
+from tests.cluster.testbed.components import RARELY
 from tests.cluster.testbed.keeper import PREFIX, BedFailed
 from tests.cluster.testbed.reader import Reader, Unanswered
 
@@ -104,7 +105,13 @@ class Bed:
         """Return the environment for programs that are to find this cluster."""
         own = {name: str(self.scratch / name) for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME")}
         data = {"HELM_DATA_HOME": str(self.scratch / "HELM_DATA_HOME")}
-        return {**os.environ, **own, **data, "KUBECONFIG": str(kubeconfig or self.kubeconfig)}
+        return {
+            **os.environ,
+            **RARELY,
+            **own,
+            **data,
+            "KUBECONFIG": str(kubeconfig or self.kubeconfig),
+        }
 
     def kubectl(self, *arguments: str, given: object = None, kubeconfig: Path | None = None) -> str:
         """Run kubectl and return what it printed. ``given`` is its standard input, or an object."""

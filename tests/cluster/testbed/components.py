@@ -15,6 +15,9 @@ PODS = "10.244.0.0/24"
 NODE = "bed"
 VOLUMES = 48
 CLASS = "bed"
+RARELY = {"GOGC": "400"}
+"How often a program in Go collects its garbage: here is more memory than there are cores."
+
 # Who each component is; the administrator's token is in the tests' kubeconfig.
 IDENTITIES = {
     "admin": ("admin", "system:masters"),

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.cluster.testbed import components
-from tests.cluster.testbed.components import STATE, Component, Place
+from tests.cluster.testbed.components import RARELY, STATE, Component, Place
 
 RESTART_AFTER = 0.5
 # The kubelet wants these, and they are the machine's: it is shown that they are so already.
@@ -98,7 +98,7 @@ def _start(component: Component, place: Place) -> Started:
     with log.open("ab") as out:
         process = subprocess.Popen(
             component.command,
-            env={**os.environ, "PATH": place.path, **component.environment},
+            env={**os.environ, **RARELY, "PATH": place.path, **component.environment},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
