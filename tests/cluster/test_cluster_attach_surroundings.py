@@ -89,6 +89,26 @@ def test_limits_that_only_add_to_it_change_nothing(
     assert ended(ran) == PLAIN
 
 
+def test_a_quota_without_room_for_the_application_is_told(
+    judged_release: Release, prober: Path, place: Place
+) -> None:
+    """The probe has the last pod: at once it is said why nobody asked the application."""
+    bed, namespace = judged_release.bed, judged_release.namespace
+    bed.until("nothing but the database", lambda: len(bed.list("pods", namespace)) == 1)
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one-more"},
+             "spec": {"hard": {"pods": "2"}}}  # fmt: skip
+    bed.apply(quota, namespace=namespace)
+    try:
+        ran = judged(place, judged_release, prober)
+    finally:
+        bed.kubectl("delete", "resourcequota", "one-more", "-n", namespace)
+    told = " ".join(ran.said.split())
+    assert "no pod of the application may be made: " in told
+    assert "exceeded quota: one-more" in told
+    assert "gave no answer in time" not in told
+    assert ran.outcomes["CM-MIG-002"] == "unverifiable", ran.said
+
+
 def test_a_release_on_openshift_is_judged_there(bed: Bed, node: Node, place: Place) -> None:
     """Its own uids are admitted, the probe's is the cluster's, and its checks pass."""
     del node

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import urllib3
-
 Object = dict[str, Any]
 
 
@@ -26,6 +24,8 @@ class Reader:
     """Reads as the kubeconfig's user, which has a token, and a certificate authority."""
 
     def __init__(self, kubeconfig: Path) -> None:
+        import urllib3  # noqa: PLC0415 - a bed is built where nothing is installed yet
+
         config = json.loads(kubeconfig.read_text())
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
         self._pool = urllib3.connection_from_url(
@@ -37,6 +37,7 @@ class Reader:
             timeout=30,
             maxsize=4,
         )
+        self._no_answer = urllib3.exceptions.HTTPError
         self._kinds: dict[str, tuple[str, bool]] = {}
         self._lock = threading.Lock()
 
@@ -80,7 +81,7 @@ class Reader:
     def _read(self, path: str) -> Object:
         try:
             answer = self._pool.request("GET", path)
-        except urllib3.exceptions.HTTPError as error:
+        except self._no_answer as error:
             raise Unanswered(f"the API server did not answer: {error}") from None
         try:
             found: Object = json.loads(answer.data)
