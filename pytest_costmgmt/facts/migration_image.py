@@ -105,7 +105,8 @@ def _said(reader: Reader, name: str) -> str:
                 last = log[-1] if log else "it said nothing"
                 raise FactUnavailable(f"the application's image ended with an error: {last}")
             hopeless, seen = probe.waits(pod, _container(pod))
-            if hopeless:
+            # A pull may be tried again, but an answer is not worth that wait: all else goes on.
+            if hopeless or "ErrImagePull" in seen:
                 raise FactUnavailable(f"the application's image cannot be started: {seen}")
         if not pods and (why := probe.refusal(reader, name)):
             raise FactUnavailable(f"no pod of the application may be made: {why}")
