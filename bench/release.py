@@ -10,6 +10,7 @@ Prints both medians, and the difference: at most 5 s.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -92,13 +93,15 @@ def plain(cluster: Cluster, namespace: str) -> list[str]:
 
 def main() -> int:
     """Measure and print; the status is 1 if the limit is not kept."""
-    times = int(sys.argv[2]) if sys.argv[2:] else CALM
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("namespace", nargs="?", default="")
+    parser.add_argument("times", nargs="?", type=int, default=CALM)
+    given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="costmgmt-bench-"))
         bed = testbed.given(Path(scratch)) or stack.enter_context(testbed.made())
-        if sys.argv[1:]:
-            return measure(Cluster.of(bed), sys.argv[1], times)
-        return measure(Cluster.of(bed), stack.enter_context(healthy(bed)).namespace, times)
+        namespace = given.namespace or stack.enter_context(healthy(bed)).namespace
+        return measure(Cluster.of(bed), namespace, given.times)
 
 
 def measure(cluster: Cluster, namespace: str, times: int) -> int:
