@@ -92,11 +92,12 @@ def test_limits_that_only_add_to_it_change_nothing(
 def test_a_quota_without_room_for_the_application_is_told(
     judged_release: Release, prober: Path, place: Place
 ) -> None:
-    """The probe has the last pod: at once it is said why nobody asked the application."""
+    """There is room for a probe: at once it is said why nobody asked the application."""
     bed, namespace = judged_release.bed, judged_release.namespace
     bed.until("nothing but the database", lambda: len(bed.list("pods", namespace)) == 1)
+    # The database's 512Mi, a probe's 128Mi, and too little for a migration.
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one-more"},
-             "spec": {"hard": {"pods": "2"}}}  # fmt: skip
+             "spec": {"hard": {"limits.memory": "700Mi"}}}  # fmt: skip
     bed.apply(quota, namespace=namespace)
     try:
         ran = judged(place, judged_release, prober)
