@@ -104,16 +104,24 @@ def _said(reader: Reader, name: str) -> str:
                 log = (reader.log(pod.meta.name, _container(pod)) or "").strip().splitlines()
                 last = log[-1] if log else "it said nothing"
                 raise FactUnavailable(f"the application's image ended with an error: {last}")
-            hopeless, seen = probe.waits(pod, _container(pod))
-            # A pull may be tried again, but an answer is not worth that wait: all else goes on.
-            if hopeless or "ErrImagePull" in seen:
-                raise FactUnavailable(f"the application's image cannot be started: {seen}")
+            _, seen = probe.waits(pod, _container(pod))
+            if stuck := _stuck(pod):
+                raise FactUnavailable(f"the application's image cannot be started: {stuck}")
         if not pods and (why := probe.refusal(reader, name)):
             raise FactUnavailable(f"no pod of the application may be made: {why}")
         if time.monotonic() > until:
             seen = seen or "its pod still runs"
             raise FactUnavailable(f"the application's image gave no answer in time: {seen}")
         time.sleep(_PAUSE)
+
+
+def _stuck(pod: Pod) -> str:
+    """Return why one of its containers cannot start, be it what a mesh or the chart adds to it.
+
+    A pull may be tried again, but an answer is not worth that wait: all else goes on.
+    """
+    looked = [probe.waits(pod, state.name) for state in pod.states]
+    return next((seen for hopeless, seen in looked if hopeless or "ErrImagePull" in seen), "")
 
 
 def _container(pod: Pod) -> str:
