@@ -16,6 +16,7 @@ from pytest_costmgmt.backup.listing import Listed, Listing, by_name
 from pytest_costmgmt.backup.model import LargeObject, Relation, SequenceValue
 from pytest_costmgmt.backup.packed import Packed, in_order
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
+from pytest_costmgmt.backup.sharing import Cores
 from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.command import Stop, never
@@ -94,16 +95,17 @@ def hash_all(
     told: Told = nobody,
     stop: Stop = never,
     name: str = OURS,
+    cores: Cores | None = None,
 ) -> Sequence[Relation]:
     """Return each relation's number of rows and their hash, ordered by name.
 
-    ``jobs`` sessions read in ``snapshot``, or each in its own if there is none to import. A
-    statement may take ``timeout`` seconds, and wait as long for a lock. ``name`` is the sessions'
-    application_name. Raises FactUnavailable where rows cannot be read, or would be filtered;
-    BackupFailed if told to stop.
+    ``jobs`` sessions read in ``snapshot``, or each in its own if there is none to import; each
+    begins when one of the ``cores`` is left for it. A statement may take ``timeout`` seconds, and
+    wait as long for a lock. ``name`` is the sessions' application_name. Raises FactUnavailable
+    where rows cannot be read, or would be filtered; BackupFailed if told to stop.
     """
     work = _Work(login, _listing(listed), snapshot=snapshot, jobs=jobs, timeout=timeout, told=told)
-    work.name = name
+    work.name, work.cores = name, cores
     work.run(stop)
     return work.relations()
 
@@ -123,6 +125,7 @@ class _Work:
     ) -> None:
         self.login, self.snapshot, self.timeout, self.told = login, snapshot, timeout, told
         self.name = OURS
+        self.cores: Cores | None = None
         self.listed, self.todo = listed, listed.to_hash()
         self.total = len(listed)
         self.total_bytes = sum(listed[at].bytes for at in self.todo)
@@ -166,7 +169,7 @@ class _Work:
         if not self.jobs:
             return
         with ThreadPoolExecutor(self.jobs, thread_name_prefix="costmgmt-hash") as pool:
-            futures = [pool.submit(self._session) for _ in range(self.jobs)]
+            futures = [pool.submit(self._session, number) for number in range(self.jobs)]
             try:
                 self._follow(futures, stop)
             finally:
@@ -190,7 +193,11 @@ class _Work:
                 with contextlib.suppress(Exception):
                     connection.cancel()
 
-    def _session(self) -> None:
+    def _session(self, number: int) -> None:
+        while self.cores is not None and not self.cores.wait(number, POLL):
+            with self.lock:
+                if self.over:
+                    return
         connection = connect(self.login, deadline=CONNECT, application_name=self.name)
         try:
             with self.lock:

@@ -19,6 +19,7 @@ from pytest_costmgmt.backup.model import KEYS, Difference, Manifest, Proof, Rela
 from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
 from pytest_costmgmt.backup.properties import database, extensions, properties, roles
+from pytest_costmgmt.backup.sharing import Cores
 from pytest_costmgmt.errors import BackupFailed
 from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.clients import Clients
@@ -112,6 +113,8 @@ def proven(
 ) -> Proof:
     """Compare the target's database with what is expected: schema and contents at once."""
     started, manifest = time.monotonic(), given.manifest
+    # Of many small tables the schema takes longest: rows are not hashed at its cost.
+    cores = Cores(jobs)
     failed = False
 
     def over() -> bool:
@@ -126,16 +129,17 @@ def proven(
             clients=clients,
             deadline=deadline,
             stop=over,
+            cores=cores,
         )
         schema = pool.submit(compare_texts)
         try:
             listed = content.as_hashed(_listed(snapshot, told), manifest.relations)
             hash_all = partial(
                 content.hash_all, target, listed, snapshot=snapshot.name, jobs=jobs,
-                timeout=deadline, told=told, stop=over,
+                timeout=deadline, told=told, stop=over, cores=cores,
             )  # fmt: skip
             hashed = pool.submit(hash_all)
-            observed = _observed(manifest, snapshot, hashed, told=told)
+            observed = _observed(manifest, snapshot, hashed, told=told, cores=cores)
             _all_hashed(listed, observed.relations)
             texts = schema.result()
         except BaseException:
@@ -163,6 +167,7 @@ def _schema(
     clients: Clients,
     deadline: float,
     stop: Stop,
+    cores: Cores,
 ) -> Schema:
     text = given.text.with_name(f"target-{snapshot}.sql")
     dump = partial(
@@ -177,7 +182,8 @@ def _schema(
     try:
         # In the database's encoding it was dumped; that is seen when the archive's text is there.
         encoding = given.manifest.database.encoding
-        dump(encoding=encoding)
+        with cores.taken():
+            dump(encoding=encoding)
         entries = given.counted.result()
         if (said := schema_text.encoding(given.text)) != encoding:
             dump(encoding=said)
@@ -195,13 +201,18 @@ def _listed(snapshot: Exported, told: Told) -> Listing:
 
 
 def _observed(
-    manifest: Manifest, snapshot: Exported, hashed: Future[Sequence[Relation]], *, told: Told
+    manifest: Manifest,
+    snapshot: Exported,
+    hashed: Future[Sequence[Relation]],
+    *,
+    told: Told,
+    cores: Cores,
 ) -> Observed:
     """Read all of the target, while its rows are hashed."""
     told(Progress(stage="proving", about="properties"))
     cursor = snapshot.cursor
     with_verifiers = any(role.verifier is not None for role in manifest.roles)
-    with snapshot.guard, asking("the properties of the target"):
+    with cores.taken(), snapshot.guard, asking("the properties of the target"):
         found, memberships = roles(
             cursor,
             with_verifiers=with_verifiers,
