@@ -17,6 +17,19 @@ BEDS = 3
 "Beds side by side, one a worker: half of a test is waiting for a pod."
 
 
+LONGEST = (
+    "attach_faults", "bootstrap_migration", "start", "migration", "bootstrap_refused", "deploy",
+    "attach_orphans", "move", "bootstrap_killed", "attach_upgrade", "upgrade", "attach_fixes",
+)  # fmt: skip
+"""Whose tests wait longest, by file: begun last, they would be waited for by all others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest; `--no-loadscope-reorder` has xdist keep to it."""
+    order = {f"test_cluster_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers `-n auto` is here; a cluster that was given is one for all."""

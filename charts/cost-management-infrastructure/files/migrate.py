@@ -125,14 +125,18 @@ def end(child):
 def migrate(command, cursor, library):
     """Run the command to its end, as long as the lock is ours."""
     say("migrating: " + " ".join(command))
+    told = []
+    # As the container's first process we get no default action: the signal is passed on below.
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     try:
         child = subprocess.Popen(command)
     except OSError as error:
         fail(f"cannot start {command[0]}: {error.strerror}")
-    # As the container's first process we get no default action: pass the signal on.
-    signal.signal(signal.SIGTERM, lambda *_: (end(child), fail("ended from outside (SIGTERM)")))
     asked = time.monotonic()
     while child.poll() is None:
+        if told:
+            end(child)
+            fail("ended from outside (SIGTERM)")
         time.sleep(0.5)
         if time.monotonic() - asked > ASK_EVERY:
             asked = time.monotonic()
