@@ -1,6 +1,6 @@
 """Measure what is done over a release against what it stands beside, on a cluster.
 
-    python bench/bootstrap.py [--runs 3] [bootstrap] [backup]
+    python bench/bootstrap.py [--runs 3] [--megabytes 200] [bootstrap] [backup]
 
 ``bootstrap``: from an empty namespace to validated, without migrations' own time, against
 ``helm install --wait`` of the same chart and values. ``backup``: through the release, against the
@@ -37,7 +37,7 @@ BACKUP_TIMES = 1.5
 FILL = """
 CREATE TABLE bulk AS
 SELECT g AS id, (SELECT string_agg(md5((g * 1000 + i)::text), '') FROM generate_series(1, 32) AS i)
-  FROM generate_series(1, 200000) AS g
+  FROM generate_series(1, {thousands} * 1000) AS g
 """
 
 
@@ -98,7 +98,7 @@ def timed_helm(bed: Bed) -> float:
         return seconds
 
 
-def bootstrap(bed: Bed, runs: int) -> list[Row]:
+def bootstrap(bed: Bed, runs: int, _: int) -> list[Row]:
     """Measure a bootstrap; each kind in turn."""
     pairs = [(timed_bootstrap(bed), timed_helm(bed)) for _ in range(runs)]
     ours, theirs = (statistics.median(each) for each in zip(*pairs, strict=True))
@@ -106,14 +106,15 @@ def bootstrap(bed: Bed, runs: int) -> list[Row]:
     return [Row(what, ours, "helm install --wait", theirs, theirs + BOOTSTRAP_MORE)]
 
 
-def backup(bed: Bed, runs: int) -> list[Row]:
+def backup(bed: Bed, runs: int, megabytes: int) -> list[Row]:
     """Measure a backup through the release, and over the server's own socket."""
     if bed.node is None:
         raise SystemExit("backup: the server's socket is reached on a test bed's node alone")
     with namespace(bed) as place:
         # The bed's volumes lie in memory, and count for the pod that writes on them.
-        place.deployed(values={"postgresql": {"resources": {"limits": {"memory": "3Gi"}}}})
-        bed.psql(place.namespace, FILL)
+        memory = f"{2 + -(-megabytes // 250)}Gi"
+        place.deployed(values={"postgresql": {"resources": {"limits": {"memory": memory}}}})
+        bed.psql(place.namespace, FILL.format(thousands=megabytes))
         bed.psql(place.namespace, "CHECKPOINT")
         whom = "dbname=koku user=postgres"
         socket = f"host={_socket(bed, place.namespace)} {whom}"
@@ -123,7 +124,7 @@ def backup(bed: Bed, runs: int) -> list[Row]:
             ways = (release, (socket,), (f"host=127.0.0.1 port={port} sslmode=disable {whom}",))
             times = [[timed_backup(place, *way) for way in ways] for _ in range(runs)]
     ours, theirs, plain = (statistics.median(each) for each in zip(*times, strict=True))
-    limit, what = theirs * BACKUP_TIMES, "backup of 200 MB through the release"
+    limit, what = theirs * BACKUP_TIMES, f"backup of {megabytes} MB through the release"
     return [
         Row(what, ours, "Unix socket", theirs, limit),
         Row(what, ours, "kubectl port-forward", plain, plain),
@@ -182,13 +183,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("measures", nargs="*", choices=[*MEASURES, []], help="default: all")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--megabytes", type=int, default=200, help="of a backup's rows")
     given = parser.parse_args()
     rows: list[Row] = []
     with contextlib.ExitStack() as stack:
         found = testbed.given(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         bed = found or stack.enter_context(testbed.made())
         for name in given.measures or MEASURES:
-            rows += MEASURES[name](bed, given.runs)
+            rows += MEASURES[name](bed, given.runs, given.megabytes)
     print(f"\n{os.cpu_count()} processors, {given.runs} runs, medians\n")
     print("| what | measured | against | measured | at most | |\n|---|---|---|---|---|---|")
     for row in rows:

@@ -18,7 +18,7 @@ from pytest_costmgmt.facts.release import MIGRATION
 from pytest_costmgmt.kubernetes import probe, rights
 from pytest_costmgmt.kubernetes.objects import Reader, path_of
 from pytest_costmgmt.kubernetes.rights import Right
-from pytest_costmgmt.kubernetes.shapes import Pod
+from pytest_costmgmt.kubernetes.shapes import ContainerState, Pod
 
 RIGHTS = (*probe.RIGHTS, Right("get", "cronjobs", "batch"), Right("get", "pods/log"))
 DEADLINE = 180.0
@@ -36,12 +36,12 @@ def expected_from_image(reader: Reader, *, run: str, key: bytes) -> Expected:
         raise FactUnavailable(f"we may not {told} in namespace {reader.namespace}")
     asked = question()
     name = f"costmgmt-asks-{secrets.token_hex(5)}"
-    manifest, manage = _job(source, name, asked.code, run)
+    manifest, manage, container = _job(source, name, asked.code, run)
     reader.api.create(
         path_of(reader.namespace, "jobs", group=_BATCH), manifest, what="Asking the application"
     )
     try:
-        return asked.answered(_said(reader, name), command=" ".join(manage))
+        return asked.answered(_said(reader, name, container), command=" ".join(manage))
     finally:
         with contextlib.suppress(CostMgmtError):
             probe.remove(reader.api, reader.namespace, name)
@@ -49,7 +49,7 @@ def expected_from_image(reader: Reader, *, run: str, key: bytes) -> Expected:
 
 def _job(
     source: Mapping[str, Any], name: str, code: str, run: str
-) -> tuple[dict[str, Any], list[str]]:
+) -> tuple[dict[str, Any], list[str], str]:
     template = source["spec"]["jobTemplate"]["spec"]["template"]
     container = _migrates(template["spec"]["containers"])
     manage = management(container)
@@ -65,7 +65,7 @@ def _job(
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": 1,
     }
-    return manifest, manage
+    return manifest, manage, str(asking["name"])
 
 
 def _migrates(containers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -92,19 +92,21 @@ def management(container: Mapping[str, Any]) -> list[str]:
     return words[max(0, first - 1) : ends[0]]
 
 
-def _said(reader: Reader, name: str) -> str:
-    """Return what the Job's pod said, once it has ended."""
+def _said(reader: Reader, name: str, container: str) -> str:
+    """Return what that container of the Job's pod said, once it has ended.
+
+    A mesh may have put containers before and beside it, which need not end.
+    """
     until, seen = time.monotonic() + DEADLINE, "no pod was made"
     while True:
         pods = reader.pods({probe.NAME_LABEL: name})
         for pod in pods:
-            if pod.phase == "Succeeded":
-                return reader.log(pod.meta.name, _container(pod)) or ""
-            if pod.phase == "Failed":
-                log = (reader.log(pod.meta.name, _container(pod)) or "").strip().splitlines()
-                last = log[-1] if log else "it said nothing"
-                raise FactUnavailable(f"the application's image ended with an error: {last}")
-            _, seen = probe.waits(pod, _container(pod))
+            own = next((each for each in pod.states if each.name == container), None)
+            if own is not None and own.state == "terminated" and own.exit_code == 0:
+                return reader.log(pod.meta.name, container) or ""
+            if why := _ended(reader, pod, own):
+                raise FactUnavailable(f"the application's image ended with an error: {why}")
+            _, seen = probe.waits(pod, container)
             if stuck := _stuck(pod):
                 raise FactUnavailable(f"the application's image cannot be started: {stuck}")
         if not pods and (why := probe.refusal(reader, name)):
@@ -115,14 +117,31 @@ def _said(reader: Reader, name: str) -> str:
         time.sleep(_PAUSE)
 
 
+def _ended(reader: Reader, pod: Pod, own: ContainerState | None) -> str:
+    """Return with what it ended, itself or with its pod; nothing if it may still answer."""
+    failed = [each for each in pod.states if each.state == "terminated" and each.exit_code]
+    if own in failed:
+        failed = [own]
+    elif pod.phase != "Failed":
+        return ""
+    if not failed:
+        return f"{pod.reason or pod.phase} {pod.message}".strip()
+    log = (reader.log(pod.meta.name, failed[0].name) or "").strip().splitlines()
+    last = log[-1] if log else "it said nothing"
+    return f"container {failed[0].name}, status {failed[0].exit_code}: {last}"
+
+
 def _stuck(pod: Pod) -> str:
     """Return why one of its containers cannot start, be it what a mesh or the chart adds to it.
 
     A pull may be tried again, but an answer is not worth that wait: all else goes on.
     """
-    looked = [probe.waits(pod, state.name) for state in pod.states]
-    return next((seen for hopeless, seen in looked if hopeless or "ErrImagePull" in seen), "")
-
-
-def _container(pod: Pod) -> str:
-    return pod.template.containers[0].name
+    looked = [(each.name, *probe.waits(pod, each.name)) for each in pod.states]
+    return next(
+        (
+            f"container {name}: {seen}"
+            for name, hopeless, seen in looked
+            if hopeless or "ErrImagePull" in seen
+        ),
+        "",
+    )

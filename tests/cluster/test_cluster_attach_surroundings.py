@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,6 +109,59 @@ def test_a_quota_without_room_for_the_application_is_told(
     assert "exceeded quota: one-more" in told
     assert "gave no answer in time" not in told
     assert ran.outcomes["CM-MIG-002"] == "unverifiable", ran.said
+
+
+ABSENT = {"secretKeyRef": {"name": "absent", "key": "a"}}
+BEFORE = [
+    pytest.param({"image": "localhost:1/mesh:1"}, "container mesh: its pod waits: ErrImagePull",
+                 id="image"),
+    pytest.param({"env": [{"name": "A", "valueFrom": ABSENT}]},
+                 "container mesh: its pod waits: CreateContainerConfigError", id="secret"),
+    pytest.param({"command": ["sh", "-c", "echo there is no mesh; exit 3"]},
+                 "container mesh, status 3: there is no mesh", id="fails"),
+]  # fmt: skip
+ASKED = "/spec/jobTemplate/spec/template/spec"
+
+
+@contextlib.contextmanager
+def patched(release: Release, path: str, value: object) -> Iterator[None]:
+    """Have something more in the CronJob of the migrations."""
+    patch = ("patch", "cronjob", "cost-mgmt-migration", "-n", release.namespace, "--type=json")
+    add: Object = {"op": "add", "path": path, "value": value}
+    release.bed.kubectl(*patch, f"--patch={json.dumps([add])}")
+    try:
+        yield
+    finally:
+        release.bed.kubectl(*patch, f"--patch={json.dumps([{'op': 'remove', 'path': path}])}")
+
+
+def beside(release: Release, **more: object) -> Object:
+    """Return a container as a mesh adds it, of the application's image."""
+    cronjob = release.bed.get("cronjob", "cost-mgmt-migration", release.namespace)
+    own = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    kept = {key: own[key] for key in ("image", "securityContext", "resources")}
+    return {"name": "mesh", **kept, "command": ["true"], **more}
+
+
+@pytest.mark.parametrize(("fault", "told"), BEFORE)
+def test_what_keeps_the_application_from_its_start_is_named(
+    judged_release: Release, prober: Path, place: Place, fault: Object, told: str
+) -> None:
+    """Also where it is a container that comes before its own; and not after minutes."""
+    with patched(judged_release, f"{ASKED}/initContainers", [beside(judged_release, **fault)]):
+        ran = judged(place, judged_release, prober)
+    assert ran.outcomes["CM-MIG-002"] == "unverifiable", ran.said
+    assert told in " ".join(ran.summary("CM-MIG-002").split())
+
+
+def test_a_container_that_a_mesh_leaves_running_keeps_no_answer(
+    judged_release: Release, prober: Path, place: Place
+) -> None:
+    """The application is asked before, or beside, one that never ends."""
+    sidecar = beside(judged_release, command=["sleep", "600"], restartPolicy="Always")
+    with patched(judged_release, f"{ASKED}/initContainers", [sidecar]):
+        ran = judged(place, judged_release, prober).sound(0, "conformant")
+    assert ended(ran) == PLAIN
 
 
 def test_a_release_on_openshift_is_judged_there(bed: Bed, node: Node, place: Place) -> None:
