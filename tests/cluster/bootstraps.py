@@ -155,11 +155,17 @@ class Bootstrap(NamedTuple):
 
     def note(self, name: str) -> str:
         """Return what the Lease's note says."""
+        annotations = self._lease()["metadata"].get("annotations") or {}
+        return str(annotations.get(f"cost-management/note-{name}", ""))
+
+    def held(self) -> bool:
+        """Say whether somebody holds the Lease now."""
+        return bool(self._lease()["spec"].get("holderIdentity"))
+
+    def _lease(self) -> Object:
         with contextlib.suppress(CommandFailed):
-            lease = self.bed.get("lease", LEASE, self.namespace)
-            annotations = lease["metadata"].get("annotations") or {}
-            return str(annotations.get(f"cost-management/note-{name}", ""))
-        return ""
+            return self.bed.get("lease", LEASE, self.namespace)
+        return {"metadata": {}, "spec": {}}
 
     def state(self) -> dict[str, Any]:
         """Return what a run that changes nothing leaves as it is."""

@@ -13,8 +13,8 @@ from tests.cluster.releases import Release
 from tests.cluster.testbed import bed as testbed
 from tests.cluster.testbed.bed import Bed, Node
 
-BEDS = 3
-"Beds side by side, one a worker: half of a test is waiting for a pod."
+BEDS = 5
+"Beds side by side, one a worker: more than half of a test is waiting for a pod."
 
 
 LONGEST = (

@@ -286,7 +286,7 @@ def test_two_at_once_take_turns(release: Bootstrap, bed: Bed) -> None:
     del bed
     with release.started(values=NOT_MIGRATED) as one:
         deadline = time.monotonic() + 60
-        while not release.note("phase") and time.monotonic() < deadline:
+        while not release.held() and time.monotonic() < deadline:
             time.sleep(0.02)
         ended = release.run(values=NOT_MIGRATED, status=1)
         out, _ = one.communicate(timeout=300)
