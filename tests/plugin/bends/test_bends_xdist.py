@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pytest_costmgmt.engine.report import model
 from tests.plugin.bends.support import Bend, Pair, Ran, never_greener
 
 pytest.importorskip("xdist")
+XDIST = tuple(int(part) for part in version("pytest-xdist").split(".")[:2])
 
 SCHEMA = json.loads((Path(model.__file__).parent / "report.schema.json").read_text())
 DISTS = ("load", "loadscope", "loadfile", "loadgroup", "worksteal", "each", "no")
@@ -226,6 +228,8 @@ BENT = [
                 item.session.shouldstop = "enough"
         """,
         arguments=["-n2"],
+        # A worker of an older one does not stop for it.
+        expect="bent" if XDIST >= (3, 6) else "same",
         named="no result",
     ),
     Bend(
