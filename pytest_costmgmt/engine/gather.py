@@ -17,7 +17,7 @@ from pytest_costmgmt.facts import used_privileges as used
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.gathered import Facts
 from pytest_costmgmt.postgres.asking import asking
-from pytest_costmgmt.postgres.connect import connect, read_only
+from pytest_costmgmt.postgres.connect import Refused, connect, read_only
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.requirements.model import Requirements
 from pytest_costmgmt.servers import Server
@@ -27,6 +27,21 @@ Fact = TypeVar("Fact")
 
 STATEMENT_TIMEOUT = 30.0
 "Seconds that one question to the catalogs may take."
+
+KEPT_OUT = frozenset({"no-connect-privilege", "not-admitted"})
+"How a database says that it lets an administrator's login in no further than to its server."
+
+
+def _is_superuser(connection: Any) -> bool:
+    with (
+        asking("who the administrator is"),
+        read_only(connection, timeout=STATEMENT_TIMEOUT) as cursor,
+    ):
+        cursor.execute(
+            b"SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user"
+        )
+        found = cursor.fetchone()
+    return found is not None and bool(found[0])
 
 
 class Gathering:
@@ -46,6 +61,7 @@ class Gathering:
         self.means, self.settings, self.told = means, settings, told
         self.errors: dict[str, str] = {}
         self._open: dict[str, Any] = {}
+        self._kept_out = False
         self._stack = contextlib.ExitStack()
 
     def everything(self) -> Facts:
@@ -80,9 +96,32 @@ class Gathering:
 
     def _seeing(self) -> Any:
         """Return a connection of the login that sees most, to the application's database."""
-        application, administrator = self.server.application, self.server.administrator
-        most = application if administrator is None else administrator.on(application.database)
-        return self._connection(most)
+        if (administrator := self._administrator()) is not None:
+            return administrator
+        return self._connection(self.server.application)
+
+    def _administrator(self) -> Any | None:
+        """Return the administrator's connection there; None if the database keeps him out."""
+        administrator = self.server.administrator
+        if administrator is None or self._kept_out:
+            return None
+        try:
+            return self._connection(administrator.on(self.server.application.database))
+        except Refused as error:
+            if error.kind not in KEPT_OUT:
+                raise
+            self._kept_out = True
+            return None
+
+    def _reading(self) -> Any:
+        """Return a connection that may read the application's rows.
+
+        An administrator who is no superuser often may not: they are the application's own.
+        """
+        administrator = self._administrator()
+        if administrator is not None and _is_superuser(administrator):
+            return administrator
+        return self._connection(self.server.application)
 
     def _access(self) -> access.AccessFacts:
         return access.collect(
@@ -108,14 +147,14 @@ class Gathering:
 
     def _migrations(self) -> migrations.MigrationFacts:
         expected = self._expected()
-        with read_only(self._seeing(), timeout=STATEMENT_TIMEOUT) as cursor:
+        with read_only(self._reading(), timeout=STATEMENT_TIMEOUT) as cursor:
             return migrations.read(cursor, self.requirements, expected)
 
     def _hazards(self) -> hazards.HazardFacts | None:
         if self.context.profile == "preflight":  # nothing asks for them before an install
             return None
         what = f"reading what a backup of {self.context.database!r} would lose"
-        with asking(what), read_only(self._seeing(), timeout=STATEMENT_TIMEOUT) as cursor:
+        with asking(what), read_only(self._reading(), timeout=STATEMENT_TIMEOUT) as cursor:
             return hazards.read(cursor)
 
     def _expected(self) -> migrations.Expected | None:
