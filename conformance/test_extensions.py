@@ -91,20 +91,23 @@ def test_migrated_extensions_are_there(
 
 @check(
     id="CM-EXT-005",
-    level=SHOULD,
+    level=MUST,
     effect=READ_ONLY,
     since="1.0",
     after=("CM-CON-002",),
     rationale="koku's CREATE EXTENSION IF NOT EXISTS is content with any schema, but its statements"
-    " find functions by the search path: a tenant's schema and public.",
+    " find functions and operator classes by the search path alone, which it sets to a tenant's"
+    " schema and public: uuid_generate_v4() does not exist where uuid-ossp is elsewhere.",
     reference="koku api/migrations/0001_initial_squashed (SCHEMA public); django-tenants"
     " (search_path)",
 )
 def test_extensions_are_in_their_schema(
     costmgmt_catalog: Catalog, costmgmt_requirements: Requirements
 ) -> None:
-    """Extensions that are there SHOULD be in schema public."""
-    require(judge.schemas(costmgmt_catalog.extensions, costmgmt_requirements))
+    """Extensions that the application's statements use MUST be in schema public."""
+    require(
+        judge.schemas(costmgmt_catalog.extensions, costmgmt_requirements, created_by="application")
+    )
 
 
 @check(
@@ -168,3 +171,24 @@ def test_pg_stat_statements_counts(
 ) -> None:
     """pg_stat_statements SHOULD count the calls of the application's queries."""
     require(judge.counted(costmgmt_usability, costmgmt_requirements))
+
+
+@check(
+    id="CM-EXT-009",
+    level=SHOULD,
+    effect=READ_ONLY,
+    since="1.0",
+    after=("CM-EXT-002",),
+    rationale="Whoever looks for slow queries asks the view by its name alone, with a search path"
+    " of public: a provider's own schema hides it. koku works without.",
+    reference="koku api/migrations/0055_install_pg_stat_statements.py",
+)
+def test_pg_stat_statements_is_in_its_schema(
+    costmgmt_catalog: Catalog, costmgmt_requirements: Requirements
+) -> None:
+    """pg_stat_statements SHOULD be in schema public."""
+    require(
+        judge.schemas(
+            costmgmt_catalog.extensions, costmgmt_requirements, created_by="administrator"
+        )
+    )

@@ -78,15 +78,15 @@ def migrated(catalog: ExtensionCatalog, requirements: Requirements) -> Judgement
     return _present(catalog, requirements, needs)
 
 
-def schemas(catalog: ExtensionCatalog, requirements: Requirements) -> Judgement:
-    """Judge that the extensions that are there are in the schema where they are looked for."""
+def schemas(catalog: ExtensionCatalog, requirements: Requirements, *, created_by: str) -> Judgement:
+    """Judge that those of his that are there are in the schema where they are looked for."""
     there = [
         (need, installed)
         for need in requirements.extensions
-        if (installed := catalog.of(need.name)) is not None
+        if need.created_by == created_by and (installed := catalog.of(need.name)) is not None
     ]
     if not there:
-        return not_supported("no required extension is installed yet")
+        return not_supported(f"no required extension of the {created_by}'s is installed yet")
     findings = [
         Finding(
             summary=f"extension {need.name} is in schema {installed.schema}",

@@ -58,6 +58,24 @@ FAULTS = (
         ),
     ),
     Fault(
+        id="ext-uuid-ossp-in-another-schema",
+        check="CM-EXT-005",
+        plant=admin(
+            "CREATE SCHEMA costmgmt_elsewhere",
+            "GRANT USAGE ON SCHEMA costmgmt_elsewhere TO {role}",
+            'ALTER EXTENSION "uuid-ossp" SET SCHEMA costmgmt_elsewhere',
+        ),
+    ),
+    Fault(
+        id="ext-pg-stat-statements-in-another-schema",
+        check="CM-EXT-009",
+        plant=admin(
+            "CREATE SCHEMA costmgmt_elsewhere",
+            "GRANT USAGE ON SCHEMA costmgmt_elsewhere TO {role}",
+            "ALTER EXTENSION pg_stat_statements SET SCHEMA costmgmt_elsewhere",
+        ),
+    ),
+    Fault(
         id="ext-uuid-ossp-not-for-the-role",
         check="CM-EXT-006",
         plant=admin("REVOKE EXECUTE ON FUNCTION public.uuid_generate_v4() FROM PUBLIC"),

@@ -75,7 +75,8 @@ def judged(bed: Bed) -> dict[str, Judgement]:
         "installable": judge.installable(facts, needs),
         "prepared": judge.prepared(facts, needs),
         "migrated": judge.migrated(facts, needs),
-        "schemas": judge.schemas(facts, needs),
+        "schemas": judge.schemas(facts, needs, created_by="application"),
+        "its schema": judge.schemas(facts, needs, created_by="administrator"),
         UUID: judge.usable(facts, uses, needs, UUID),
         TRIGRAMS: judge.usable(facts, uses, needs, TRIGRAMS),
         STATEMENTS: judge.usable(facts, uses, needs, STATEMENTS),
@@ -114,7 +115,7 @@ FAULTS = {
             'ALTER EXTENSION pg_trgm SET SCHEMA "Else where"',
             'ALTER EXTENSION pg_stat_statements SET SCHEMA "Else where"',
         ),
-        {"schemas"},
+        {"schemas", "its schema"},
     ),
     "hidden-schema": (
         ("CREATE SCHEMA hidden", "ALTER EXTENSION pg_trgm SET SCHEMA hidden"),
