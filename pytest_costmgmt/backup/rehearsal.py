@@ -14,9 +14,11 @@ import msgspec
 from pytest_costmgmt.backup import archive
 from pytest_costmgmt.backup.dump import backup
 from pytest_costmgmt.backup.model import Difference, Manifest, Proof
-from pytest_costmgmt.backup.occupied import lacks_createdb, powers
+from pytest_costmgmt.backup.occupied import Powers, lacks_createdb, powers
 from pytest_costmgmt.backup.partial import scratch
+from pytest_costmgmt.backup.restore import Refused
 from pytest_costmgmt.backup.roundtrip import roundtrip, scratch_name
+from pytest_costmgmt.backup.scratch import maintenance
 from pytest_costmgmt.backup.workshop import NotEqual
 from pytest_costmgmt.errors import ArchiveFault, CostMgmtError, FactUnavailable, UsageProblem
 from pytest_costmgmt.facts.rehearsal import Damage, Differs, Rehearsal
@@ -40,11 +42,16 @@ SELECT d.datname::pg_catalog.text FROM pg_catalog.pg_database AS d
 
 
 class Rehearse:
-    """Acts a backup and a restore out, when first asked; every check reads the same result."""
+    """Acts a backup and a restore out, when first asked; every check reads the same result.
+
+    ``application`` is backed up, by its own login or a superuser's; an ``administrator`` who is
+    none often may not read it, but may create the database that it is restored into.
+    """
 
     def __init__(
         self,
-        login: Login,
+        application: Login,
+        administrator: Login | None,
         *,
         choose: Callable[[int], Clients],
         run_id: str,
@@ -52,7 +59,8 @@ class Rehearse:
         accept_disk_risk: bool = False,
         deadline: float = 10.0,
     ) -> None:
-        self.login, self.choose, self.run_id = login, choose, run_id
+        self.login, self.administrator = application, administrator
+        self.choose, self.run_id = choose, run_id
         self.folder, self.accept_disk_risk, self.deadline = folder, accept_disk_risk, deadline
         self._done: Rehearsal | None = None
         self._why: FactUnavailable | None = None
@@ -73,6 +81,9 @@ class Rehearse:
         return self._done
 
     def _act(self) -> Rehearsal:
+        rights = self._rights()
+        if self.administrator is not None and rights.superuser:
+            self.login = self.administrator.on(self.login.database)
         number, size = self._server()
         try:
             clients = self.choose(number)
@@ -95,7 +106,18 @@ class Rehearse:
                 whole=_refused(out, clients),
                 damages=tuple(_damages(out, manifest, clients)),
             )
-            return self._restored(seen, out, clients)
+            return self._restored(seen, out, clients, rights)
+
+    def _rights(self) -> Powers:
+        """Return what he may who restores."""
+        login = maintenance(self._restores, avoid=scratch_name(self.run_id))
+        with closing(connect(login, deadline=self.deadline)) as connection:
+            return powers(connection)
+
+    @property
+    def _restores(self) -> Login:
+        administrator = self.administrator
+        return self.login if administrator is None else administrator.on(self.login.database)
 
     def _server(self) -> tuple[int, int]:
         what = f"the size of database {self.login.database!r}"
@@ -116,9 +138,7 @@ class Rehearse:
                 hint="Name a folder with more by TMPDIR.",
             )
 
-    def _restored(self, seen: Rehearsal, out: Path, clients: Clients) -> Rehearsal:
-        with closing(connect(self.login, deadline=self.deadline)) as connection:
-            rights = powers(connection)
+    def _restored(self, seen: Rehearsal, out: Path, clients: Clients, rights: Powers) -> Rehearsal:
         if not (rights.superuser or rights.createdb):
             return msgspec.structs.replace(
                 seen,
@@ -129,7 +149,7 @@ class Rehearse:
         try:
             trip = roundtrip(
                 out,
-                self.login,
+                self._restores,
                 clients=clients,
                 run_id=self.run_id,
                 source=self.login,
@@ -137,6 +157,14 @@ class Rehearse:
             )
         except NotEqual as error:
             seen = _with_proof(seen, error.proof, ())
+        except Refused as error:
+            if rights.superuser:
+                seen = msgspec.structs.replace(seen, restore_error=str(error))
+            else:
+                return msgspec.structs.replace(
+                    seen, scratch="", why_not=error.message, how="give --costmgmt-admin-dsn, whose"
+                    f" role may act for the owners of what is in {self.login.database}",
+                )  # fmt: skip
         except UsageProblem as error:  # the room for a copy is not known, and nobody accepted that
             return msgspec.structs.replace(
                 seen,

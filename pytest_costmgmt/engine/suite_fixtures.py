@@ -158,9 +158,9 @@ def costmgmt_rehearsal(config: pytest.Config) -> Rehearse:
     data = shared.of(config)
     server = _known(config, "the server", data.server)
     context = _known(config, "the run", data.context)
-    login = server.application if server.administrator is None else server.administrator
     made = config.stash[_REHEARSAL] = Rehearse(
-        login.on(server.application.database),
+        server.application,
+        server.administrator,
         choose=lambda number: choose(number, cache=Path(data.means.cache), environ=environment()),
         run_id=context.run_id,
         folder=server.folder,

@@ -92,3 +92,34 @@ def test_he_hides_nothing(
     seen = {key: outcome for key, outcome in alone.outcomes.items() if outcome in JUDGED}
     assert {key: beside.outcomes[key] for key in seen} == seen, beside.said
     assert beside.status == alone.status == 1
+
+
+FULL = ("--costmgmt-profile=full", "--costmgmt-allow=scratch", "--costmgmt-accept-disk-risk=yes")
+MADE = {"CM-BKP-004": "passed", "CM-BKP-005": "passed"}
+RESTORED = ("CM-BKP-006", "CM-BKP-007", "CM-BKP-008")
+
+
+def of_backups(ran: Ran) -> dict[str, str]:
+    """Return how the checks of a backup that is made ended."""
+    return {key: ran.outcomes[key] for key in (*MADE, *RESTORED)}
+
+
+@pytest.mark.usefixtures("administrator")
+def test_a_backup_is_the_applications_own(where: Place, server: OwnServer) -> None:
+    """He may not read it, nor act for its owner: that it comes back is unverifiable, no fault."""
+    ran = judged(where, server, "managed", *FULL)
+    assert of_backups(ran) == MADE | dict.fromkeys(RESTORED, "unverifiable"), ran.said
+    assert "role managed may not act for role koku" in " ".join(ran.said.split())
+
+
+@pytest.mark.usefixtures("administrator")
+def test_he_restores_what_he_may_act_for(where: Place, server: OwnServer) -> None:
+    """CREATEDB is his, the rows are the application's; an extension is a superuser's to create."""
+    server.sql("GRANT koku TO managed")
+    try:
+        ran = judged(where, server, "managed", *FULL)
+    finally:
+        server.sql("REVOKE koku FROM managed")
+    passed = MADE | dict.fromkeys(RESTORED, "passed")
+    assert of_backups(ran) == passed | {"CM-BKP-007": "unverifiable"}, ran.said
+    assert "extension pg_stat_statements" in ran.said
