@@ -21,7 +21,13 @@ ITEMS = [
     items("duplicated", "items.extend(items[:3])", named="2 attempts"),
     items("reversed", "items.reverse()", expect="same"),
     items("shuffled", "items.sort(key=lambda i: hash(i.name))", expect="same"),
-    items("renamed", "[setattr(i, '_nodeid', f'user/{i.name}') for i in items]", expect="same"),
+    items(
+        "renamed",
+        "[setattr(i, '_nodeid', f'user/{i.name}') for i in items]",
+        # Since 9.2 an item's id is not kept there.
+        expect="same" if pytest.version_tuple >= (9, 2) else "bent",
+        named="which is no check",
+    ),
     Bend(
         id="items-replaced",
         hostile="""
@@ -310,10 +316,11 @@ def test_a_choice_of_checks_is_no_verdict(pair: Pair, bend: Bend) -> None:
     pair.holds(bend)
 
 
-@pytest.mark.parametrize("given", ["required_plugins=pytest-no-such", "minversion=99"])
+@pytest.mark.parametrize("given", ["required_plugins = pytest-no-such", "minversion = 99"])
 def test_what_pytest_refuses_before_any_plugin_is_asked_is_exit_4(pair: Pair, given: str) -> None:
     """Nothing of ours has begun then: pytest's own usage error stands, and no verdict is told."""
-    ran = pair.healthy.run(Bend(id="refused", arguments=["-o", given]), reported=False)
+    bend = Bend(id="refused", files={"pytest.ini": f"[pytest]\n{given}\n"})
+    ran = pair.healthy.run(bend, reported=False)
     assert ran.status == 4
     assert "verdict" not in ran.said
 
