@@ -48,6 +48,7 @@ class ExtensionCatalog(msgspec.Struct, frozen=True, kw_only=True):
     role_superuser: bool
     migrated: bool
     migrated_tenants: int
+    allowed: tuple[str, ...] | None = None
 
     def of(self, name: str) -> Installed | None:
         """Return the installed extension of this name if there is one."""
@@ -76,6 +77,10 @@ FROM pg_catalog.pg_available_extensions a
 JOIN pg_catalog.pg_available_extension_versions v
   ON v.name = a.name AND v.version = a.default_version
 WHERE a.name = ANY (%s) ORDER BY 1"""
+
+# Azure Database for PostgreSQL: pg_available_extensions tells of the others too.
+ALLOWED = "azure.extensions"
+_ALLOWED = "SELECT pg_catalog.current_setting(%s, true)"
 
 _CIRCUMSTANCES = """
 SELECT (SELECT pg_catalog.has_database_privilege(r.oid, d.oid, 'CREATE')
@@ -109,7 +114,15 @@ def read(cursor: Any, requirements: Requirements, context: Context) -> Extension
         role_superuser=superuser,
         migrated=migrated,
         migrated_tenants=tenants,
+        allowed=_allowed(cursor) if missing else None,
     )
+
+
+def _allowed(cursor: Any) -> tuple[str, ...] | None:
+    (listed,) = cursor.execute(_ALLOWED, [ALLOWED]).fetchone()
+    if listed is None:
+        return None
+    return tuple(name for each in listed.split(",") if (name := each.strip().lower()))
 
 
 def _available(cursor: Any, names: list[str]) -> tuple[Available, ...]:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from pytest_costmgmt.facts.extensions import ExtensionCatalog, Installed
+from pytest_costmgmt.facts.extensions import ALLOWED, ExtensionCatalog, Installed
 from pytest_costmgmt.facts.usability import Counting, UsabilityFacts, Use
 from pytest_costmgmt.judge.finding import (
     Finding,
@@ -259,6 +259,13 @@ def _obstacles(
             found=f"no files of {', '.join(lacking)} (pg_available_extensions)",
             fix=Fix(kind="shell", text=_PACKAGES, needs="an administrator of the server's machine"),
         )
+    elif catalog.allowed is not None and need.name.lower() not in catalog.allowed:
+        yield Finding(
+            summary=f"this server's provider lets nobody create extension {need.name}",
+            expected=f"{need.name} among the extensions that {ALLOWED} allows",
+            found=f"{ALLOWED} allows {', '.join(catalog.allowed) or 'none'}",
+            fix=_allow(catalog.allowed, requirements),
+        )
     elif need.created_by == "application" and not _may_create(catalog, need.name):
         role, database = requirements.role.name, requirements.database.name
         trusted = _trusted(catalog, need.name)
@@ -270,6 +277,16 @@ def _obstacles(
             else "this server lets only a superuser create it",
             fix=_create(requirements, need, trusted=trusted),
         )
+
+
+def _allow(allowed: Sequence[str], requirements: Requirements) -> Fix:
+    names = dict.fromkeys([*allowed, *(each.name for each in requirements.extensions)])
+    return Fix(
+        kind="shell",
+        text="az postgres flexible-server parameter set --resource-group GROUP"
+        f" --server-name SERVER \\\n  --name {ALLOWED} --value {','.join(names)}",
+        needs="whoever may set the server's parameters at its provider",
+    )
 
 
 def _may_create(catalog: ExtensionCatalog, name: str) -> bool:

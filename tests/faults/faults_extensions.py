@@ -22,6 +22,18 @@ FAULTS = (
         why_also="CREATE on the database is a privilege that the group privileges judges",
     ),
     Fault(
+        id="ext-missing-and-not-allowed-by-the-provider",
+        check="CM-EXT-001",
+        plant=admin(
+            "DROP EXTENSION pg_trgm CASCADE",
+            "ALTER DATABASE {database} SET azure.extensions = 'PG_STAT_STATEMENTS, UUID-OSSP'",
+        ),
+        fix=admin(
+            "ALTER DATABASE {database} SET azure.extensions = 'uuid-ossp,pg_trgm'",
+            "CREATE EXTENSION pg_trgm SCHEMA public",
+        ),
+    ),
+    Fault(
         id="ext-pg-stat-statements-missing",
         check="CM-EXT-002",
         plant=admin("DROP EXTENSION pg_stat_statements"),
