@@ -119,7 +119,7 @@ def test_no_bypass_of_row_security(
     rationale="Who reads the server's files reads every password's verifier and every table; who"
     " runs its programs is the server's account. Either is a superuser by another name.",
     reference="PostgreSQL: Predefined Roles (pg_read_server_files, pg_write_server_files,"
-    " pg_execute_server_program)",
+    " pg_execute_server_program); GRANT ... ON PARAMETER",
 )
 def test_no_way_to_the_servers_files(
     costmgmt_catalog: Catalog, costmgmt_requirements: Requirements

@@ -23,6 +23,16 @@ FILE_FUNCTIONS = (
 )
 "Functions that read or write the server's files; only EXECUTE stands before them."
 
+SESSION_PARAMETERS = (
+    "dynamic_library_path",
+    "extension_control_path",
+    "plperl.on_plperlu_init",
+    "session_preload_libraries",
+)
+"""Those that name programs, libraries or files, of which SET takes effect in a session: the
+server's other ones (archive_command, log_directory, ...) only ALTER SYSTEM can change.
+"""
+
 PUBLIC = ""
 "How a grant to PUBLIC is written: no role can have this name."
 
@@ -90,6 +100,20 @@ class FileGrant(msgspec.Struct, frozen=True, kw_only=True):
     grantee: str
 
 
+class ParameterGrant(msgspec.Struct, frozen=True, kw_only=True):
+    """ALTER SYSTEM on a setting of the server, or SET on one of :data:`SESSION_PARAMETERS`.
+
+    ``grantor`` is "" for the role that initdb made, as which every superuser grants and revokes;
+    ``grantable`` says that the grantee may grant it on.
+    """
+
+    parameter: str
+    privilege: str
+    grantee: str
+    grantor: str = ""
+    grantable: bool = False
+
+
 class RoleFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The application's and hive's roles, all that they are members of, and both databases.
 
@@ -102,6 +126,7 @@ class RoleFacts(msgspec.Struct, frozen=True, kw_only=True):
     memberships: tuple[Membership, ...]
     databases: tuple[Database, ...]
     file_grants: tuple[FileGrant, ...] = ()
+    parameter_grants: tuple[ParameterGrant, ...] = ()
     verifiers: tuple[Verifier, ...] | None = None
 
     def role(self, name: str) -> Role | None:
@@ -168,6 +193,21 @@ WHERE p.proname = ANY (%(functions)s) AND p.pronamespace = 11 AND acl.privilege_
   AND (acl.grantee = 0 OR acl.grantee IN (SELECT reached.oid FROM reached))
 ORDER BY 1, 2"""  # noqa: S608 - constants
 
+# The catalog is new in 15: before, nobody could be granted a setting.
+_PARAMETER_GRANTS = f"""{_REACHED}
+SELECT p.parname, acl.privilege_type,
+       CASE WHEN acl.grantee = 0 THEN ''
+            ELSE pg_catalog.pg_get_userbyid(acl.grantee)::pg_catalog.text END,
+       CASE WHEN acl.grantor = 10 THEN ''
+            ELSE pg_catalog.pg_get_userbyid(acl.grantor)::pg_catalog.text END,
+       acl.is_grantable
+FROM pg_catalog.pg_parameter_acl p, pg_catalog.aclexplode(p.paracl) acl
+WHERE (acl.privilege_type = 'ALTER SYSTEM' OR p.parname = ANY (%(parameters)s))
+  AND acl.grantee <> 10
+  AND (acl.grantee = 0 OR acl.grantee IN (SELECT reached.oid FROM reached))
+ORDER BY 1, 2, 3, 4"""  # noqa: S608 - constants
+_HAS_PARAMETER_GRANTS = 150000
+
 _READER = """
 SELECT CURRENT_USER::pg_catalog.text,
        pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
@@ -188,6 +228,7 @@ def read(cursor: Any, requirements: Requirements, context: Context) -> RoleFacts
     asked = {
         "roles": names,
         "functions": list(FILE_FUNCTIONS),
+        "parameters": list(SESSION_PARAMETERS),
         "databases": [requirements.database.name, requirements.hive.database],
     }
     reader, version, sees_verifiers = cursor.execute(_READER).fetchone()
@@ -201,6 +242,7 @@ def read(cursor: Any, requirements: Requirements, context: Context) -> RoleFacts
             FileGrant(function=row[0], grantee=row[1])
             for row in cursor.execute(_FILE_GRANTS, asked)
         ),
+        parameter_grants=_parameter_grants(cursor, asked, version),
         verifiers=_verifiers(cursor, asked) if sees_verifiers else None,
     )
 
@@ -242,6 +284,19 @@ def _database(row: tuple[Any, ...]) -> Database:
         connection_limit=row[4],
         template=row[5],
         connect=tuple(row[6]),
+    )
+
+
+def _parameter_grants(
+    cursor: Any, asked: dict[str, Any], version: int
+) -> tuple[ParameterGrant, ...]:
+    if version < _HAS_PARAMETER_GRANTS:
+        return ()
+    return tuple(
+        ParameterGrant(
+            parameter=row[0], privilege=row[1], grantee=row[2], grantor=row[3], grantable=row[4]
+        )
+        for row in cursor.execute(_PARAMETER_GRANTS, asked)
     )
 
 

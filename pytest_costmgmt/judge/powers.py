@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from pytest_costmgmt.facts.roles import PUBLIC, FileGrant, Membership, Role, RoleFacts
+from pytest_costmgmt.facts.roles import (
+    PUBLIC,
+    FileGrant,
+    Membership,
+    ParameterGrant,
+    Role,
+    RoleFacts,
+)
 from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement
 from pytest_costmgmt.judge.reach import Hold, holds, revoke
 from pytest_costmgmt.judge.sqltext import ident
@@ -59,12 +66,14 @@ def replication(facts: RoleFacts, requirements: Requirements) -> Judgement:
 def server_files(facts: RoleFacts, requirements: Requirements) -> Judgement:
     """Judge that no role of the application reaches the server's files or programs.
 
-    By a predefined role, or by EXECUTE on one of the functions that do it.
+    By a predefined role, by EXECUTE on one of the functions that do it, or by a privilege on a
+    setting: of the server's file (ALTER SYSTEM), or that a session itself loads code by (SET).
     """
     subjects = subjects_of(facts, requirements)
     names = {PUBLIC, *(subject.name for subject in subjects)}
     here = requirements.database.name
     findings = [_by_function(g, here) for g in facts.file_grants if g.grantee in names]
+    findings += [_by_parameter(g) for g in facts.parameter_grants if g.grantee in names]
     for subject in subjects:
         reached = {h: _file_power(facts, h) for h in holds(facts.memberships, subject.name)}
         findings += _through(facts, subject, {h: power for h, power in reached.items() if power})
@@ -146,13 +155,25 @@ def _through(facts: RoleFacts, subject: Role, telling: Mapping[Hold, str]) -> It
 
 def _file_power(facts: RoleFacts, hold: Hold) -> str:
     functions = [grant.function for grant in facts.file_grants if grant.grantee == hold.role]
-    executes = f"executes {', '.join(functions)}" if functions else ""
-    return FILE_ROLES.get(hold.role, executes)
+    settings = [
+        f"{grant.privilege} on {grant.parameter}"
+        for grant in facts.parameter_grants
+        if grant.grantee == hold.role
+    ]
+    told = [
+        f"executes {', '.join(functions)}" if functions else "",
+        f"has {', '.join(dict.fromkeys(settings))}" if settings else "",
+    ]
+    return FILE_ROLES.get(hold.role, " and ".join(filter(None, told)))
+
+
+def _grantee(name: str) -> tuple[str, str]:
+    """Return a grantee as people and as statements name it."""
+    return ("every role", "PUBLIC") if name == PUBLIC else (f"role {name}", ident(name))
 
 
 def _by_function(grant: FileGrant, database: str) -> Finding:
-    who = "every role" if grant.grantee == PUBLIC else f"role {grant.grantee}"
-    grantee = "PUBLIC" if grant.grantee == PUBLIC else ident(grant.grantee)
+    who, grantee = _grantee(grant.grantee)
     return Finding(
         summary=f"{who} may execute {grant.function}, which reaches the server's files",
         expected="EXECUTE for superusers only",
@@ -160,4 +181,29 @@ def _by_function(grant: FileGrant, database: str) -> Finding:
         fix=_superuser_must(
             f"REVOKE EXECUTE ON FUNCTION pg_catalog.{grant.function} FROM {grantee};", database
         ),
+    )
+
+
+def _by_parameter(grant: ParameterGrant) -> Finding:
+    who, grantee = _grantee(grant.grantee)
+    if grant.privilege == "SET":
+        leads = f"may SET {grant.parameter}, by which sessions load code or run programs"
+    else:
+        leads = f"may ALTER SYSTEM SET {grant.parameter}, which writes the server's configuration"
+    name = ".".join(map(ident, grant.parameter.split(".")))
+    # What it granted on would else forbid the REVOKE.
+    onward = " CASCADE" if grant.grantable else ""
+    revoke_it = f"REVOKE {grant.privilege} ON PARAMETER {name} FROM {grantee}{onward};"
+    if grant.grantor:
+        # A superuser revokes only what superusers granted.
+        revoke_it = (
+            "-- Another role granted it on: this ends whatever that role granted.\n"
+            f"REVOKE GRANT OPTION FOR {grant.privilege} ON PARAMETER {name}"
+            f" FROM {ident(grant.grantor)} CASCADE;"
+        )
+    return Finding(
+        summary=f"{who} {leads}",
+        expected=f"{grant.privilege} on it for superusers only",
+        found=f"{grant.privilege} on {grant.parameter} is granted to {grantee}",
+        fix=_superuser_must(revoke_it),
     )

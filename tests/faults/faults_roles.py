@@ -116,6 +116,32 @@ FAULTS = (
         plant=admin("GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_file(text) TO {role}"),
     ),
     Fault(
+        id="rol-names-the-servers-programs",
+        check="CM-ROL-007",
+        plant=admin("GRANT ALTER SYSTEM ON PARAMETER archive_command TO {role}"),
+    ),
+    Fault(
+        id="rol-loads-libraries-by-membership",
+        check="CM-ROL-007",
+        plant=admin(
+            "CREATE ROLE costmgmt_team",
+            "GRANT SET ON PARAMETER session_preload_libraries TO costmgmt_team",
+            "GRANT costmgmt_team TO {hive_role}",
+        ),
+    ),
+    Fault(
+        id="rol-everybody-configures-the-server",
+        check="CM-ROL-007",
+        plant=admin(
+            "CREATE ROLE costmgmt_team",
+            "GRANT ALTER SYSTEM ON PARAMETER log_directory TO {hive_role} WITH GRANT OPTION",
+            "SET ROLE {hive_role}",
+            "GRANT ALTER SYSTEM ON PARAMETER log_directory TO {role}, costmgmt_team",
+            "RESET ROLE",
+            "GRANT SET, ALTER SYSTEM ON PARAMETER dynamic_library_path TO PUBLIC",
+        ),
+    ),
+    Fault(
         id="rol-replication",
         check="CM-ROL-008",
         plant=admin("ALTER ROLE {hive_role} REPLICATION"),

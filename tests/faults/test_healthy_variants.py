@@ -54,6 +54,8 @@ VARIANTS = (
             "CREATE DATABASE another",
             "CREATE ROLE auditor LOGIN PASSWORD 'nobody-asks-for-it'",
             "GRANT CONNECT ON DATABASE {database} TO auditor",
+            "GRANT SET ON PARAMETER log_min_duration_statement, archive_command TO {role}",
+            "GRANT ALTER SYSTEM ON PARAMETER archive_command TO auditor",
         ),
     ),
     Fault(

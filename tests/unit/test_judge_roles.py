@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from pytest_costmgmt.facts.roles import (
     PUBLIC,
     Database,
     Membership,
+    ParameterGrant,
     Role,
     RoleFacts,
     Verifier,
@@ -126,6 +128,38 @@ def test_predefined_roles_are_inherited(role: str) -> None:
     (finding,) = powers.server_files(seen, HIVE).findings
     assert finding.fix is not None
     assert finding.fix.text == f'REVOKE "{role}" FROM "hive";'
+
+
+@pytest.mark.parametrize(
+    ("given", "revoked"),
+    [
+        pytest.param({}, 'REVOKE SET ON PARAMETER "a"."b" FROM "koku";', id="by-a-superuser"),
+        pytest.param(
+            {"grantable": True},
+            'REVOKE SET ON PARAMETER "a"."b" FROM "koku" CASCADE;',
+            id="and-granted-on",
+        ),
+        pytest.param(
+            {"grantor": "t\n;"},
+            'REVOKE GRANT OPTION FOR SET ON PARAMETER "a"."b" FROM "t\n;" CASCADE;',
+            id="by-another",
+        ),
+        pytest.param(
+            {"grantee": ""}, 'REVOKE SET ON PARAMETER "a"."b" FROM PUBLIC;', id="to-everybody"
+        ),
+    ],
+)
+def test_a_privilege_on_a_setting_is_revoked_from_whom_has_it(
+    given: dict[str, Any], revoked: str
+) -> None:
+    """A superuser's REVOKE ends what superusers granted: else the one who granted loses that."""
+    grant = ParameterGrant(**{"parameter": "a.b", "privilege": "SET", "grantee": "koku", **given})
+    (finding,) = powers.server_files(
+        msgspec.structs.replace(facts(), parameter_grants=(grant,)), HIVE
+    ).findings
+    assert finding.fix is not None
+    code = [line for line in finding.fix.text.split("\n") if not line.startswith("--")]
+    assert "\n".join(code) == revoked
 
 
 @pytest.mark.parametrize("role", ["pg_monitor", "pg_read_all_stats", "pg_read_all_settings"])
