@@ -42,7 +42,8 @@ SELECT s.name, s.reset_val, coalesce(s.unit, ''), s.source
        'default_transaction_read_only', 'search_path', 'standard_conforming_strings',
        'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
        'idle_session_timeout', 'transaction_timeout', 'TimeZone', 'default_transaction_isolation',
-       'client_encoding', 'server_encoding', 'row_security', 'session_replication_role', 'role'])
+       'client_encoding', 'server_encoding', 'row_security', 'session_replication_role', 'role',
+       'default_tablespace'])
 """
 
 # A clone of the server's files (a snapshot, a standby) has its identifier, but a start of its own.

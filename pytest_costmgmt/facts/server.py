@@ -99,7 +99,9 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     schemas: tuple[str, ...]
     "Schemas that exist and that a search_path of the application might name."
     denied_tablespaces: tuple[str, ...]
-    "Tablespaces in which the application's role may not create."
+    "Where the application's role may not create, the database's own left out."
+    own_tablespace: str
+    "The database's own: whoever may create in the database may create there."
     collations: tuple[CollationVersion, ...]
     event_triggers: tuple[EventTrigger, ...]
     hidden: dict[str, str]
@@ -129,7 +131,7 @@ WITH me AS (
   SELECT r.oid, r.rolconnlimit, r.rolsuper FROM pg_catalog.pg_roles r
    WHERE r.rolname OPERATOR(pg_catalog.=) %(role)s::pg_catalog.name
 ), here AS (
-  SELECT d.oid, d.datconnlimit, d.encoding FROM pg_catalog.pg_database d
+  SELECT d.oid, d.datconnlimit, d.encoding, d.dattablespace FROM pg_catalog.pg_database d
    WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 ), known AS (
   SELECT s.name, s.setting, s.reset_val, s.context, s.pending_restart
@@ -204,9 +206,10 @@ SELECT pg_catalog.jsonb_build_object(
              pg_catalog.replace(n.nspname::pg_catalog.text, '"', '""'))
              OPERATOR(pg_catalog.>) 0)),
   'denied_tablespaces', (SELECT pg_catalog.jsonb_agg(t.spcname) FROM pg_catalog.pg_tablespace t, me
-     WHERE t.spcname OPERATOR(pg_catalog.<>) ALL (
-             ARRAY['pg_default', 'pg_global']::pg_catalog.name[])
+     WHERE t.oid OPERATOR(pg_catalog.<>) ALL (SELECT here.dattablespace FROM here)
        AND NOT pg_catalog.has_tablespace_privilege(me.oid, t.oid, 'CREATE')),
+  'own_tablespace', (SELECT t.spcname FROM pg_catalog.pg_tablespace t
+     JOIN here ON here.dattablespace OPERATOR(pg_catalog.=) t.oid),
   'collations', (SELECT pg_catalog.jsonb_agg(v.one) FROM versions v),
   'event_triggers', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
        'name', e.evtname, 'event', e.evtevent, 'tags', coalesce(e.evttags, '{}'),
@@ -283,6 +286,7 @@ def _shaped(raw: dict[str, Any]) -> ServerFacts:
             **{k: raw[k] for k in ("version_num", "version", "seen_by", "database", "encoding")},
             **plain,
             "in_recovery": raw["in_recovery"],
+            "own_tablespace": raw["own_tablespace"],
             "connections": _connections(raw, values),
             "locks_per_transaction": int(values["max_locks_per_transaction"]),
             "prepared_transactions": int(values["max_prepared_transactions"]),

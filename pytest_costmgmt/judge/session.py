@@ -88,6 +88,11 @@ def _may_create_in(value: str, server: ServerFacts, _role: str) -> str:
     name = value.strip().strip("'\"")
     if name in server.denied_tablespaces:
         return f"the role may not create in tablespace {name}: every CREATE TABLE is refused"
+    if name == server.own_tablespace:
+        return (
+            f"{name} is the database's own tablespace, and to name it is enough: every CREATE TABLE"
+            " of a partitioned table is refused (SQLSTATE 0A000)"
+        )
     return ""
 
 
@@ -120,7 +125,11 @@ RULES: Mapping[str, Rule] = {
     ),
     "role": Rule("none", "none", _same_role),
     "session_authorization": Rule("default", "default", _same_role),
-    "default_tablespace": Rule("one in which the role may create", "", _may_create_in),
+    "default_tablespace": Rule(
+        "empty, or not the database's own and one in which the role may create",
+        "",
+        _may_create_in,
+    ),
     "statement_timeout": Rule(f"0 or at least {_CLONE} s", "0", _at_least(_CLONE, _TOO_SHORT)),
     "transaction_timeout": Rule(f"0 or at least {_CLONE} s", "0", _at_least(_CLONE, _TOO_SHORT)),
     "lock_timeout": Rule("0 or at least 30 s", "0", _at_least(30, _LOCKS)),

@@ -54,6 +54,8 @@ CLOCK_IS_SET = _sql(
     "ALTER FUNCTION pg_catalog.true_clock() RENAME TO clock_timestamp",
 )
 
+MAKE_SLOW = ("SET allow_in_place_tablespaces = on", "CREATE TABLESPACE slow LOCATION ''")
+
 FAULTS = [
     Fault(
         id="srv-older-than-the-floor",
@@ -187,6 +189,34 @@ FAULTS = [
         id="srv-lock-timeout-of-the-server",
         check="CM-SRV-011",
         conf=("lock_timeout = '1s'",),
+    ),
+    Fault(
+        id="srv-tablespace-of-the-role",
+        check="CM-SRV-011",
+        plant=_sql(*MAKE_SLOW, "ALTER ROLE {role} SET default_tablespace = slow"),
+    ),
+    Fault(
+        id="srv-tablespace-of-the-server",
+        check="CM-SRV-011",
+        plant=_sql(
+            *MAKE_SLOW, "ALTER SYSTEM SET default_tablespace = slow", "SELECT pg_reload_conf()"
+        ),
+    ),
+    Fault(
+        id="srv-database-s-own-tablespace-named",
+        check="CM-SRV-011",
+        plant=_sql("ALTER ROLE {role} SET default_tablespace = pg_default"),
+    ),
+    Fault(
+        id="srv-pg-default-where-the-database-lies-elsewhere",
+        check="CM-SRV-011",
+        plant=(
+            Sql(
+                statements=(*MAKE_SLOW, "ALTER DATABASE {database} SET TABLESPACE slow"),
+                database="postgres",
+            ),
+            *_sql("ALTER ROLE {role} SET default_tablespace = pg_default"),
+        ),
     ),
     Fault(
         id="srv-event-trigger-forbids",

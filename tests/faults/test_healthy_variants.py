@@ -8,6 +8,7 @@ import pytest
 
 from tests.faults.beds import Beds
 from tests.faults.faults_migrations import MANAGE, ODD, app, copy_of_records
+from tests.faults.faults_server import MAKE_SLOW
 from tests.faults.harness import outcomes, told
 from tests.faults.model import Fault, Sql
 
@@ -73,6 +74,28 @@ VARIANTS = (
             "ALTER ROLE {role} CONNECTION LIMIT 60",
             "ALTER ROLE {role} VALID UNTIL 'infinity'",
         ),
+    ),
+    Fault(
+        id="a-tablespace-in-which-the-role-may-create",
+        check="",
+        plant=admin(
+            *MAKE_SLOW,
+            "GRANT CREATE ON TABLESPACE slow TO {role}",
+            "ALTER SYSTEM SET default_tablespace = slow",
+            "SELECT pg_reload_conf()",
+        ),
+        options=SCRATCH,
+    ),
+    Fault(
+        id="the-database-in-a-tablespace-of-the-administrator-s",
+        check="",
+        plant=(
+            Sql(
+                statements=(*MAKE_SLOW, "ALTER DATABASE {database} SET TABLESPACE slow"),
+                database="postgres",
+            ),
+        ),
+        options=SCRATCH,
     ),
     Fault(
         id="files-that-say-it-otherwise",

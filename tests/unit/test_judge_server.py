@@ -59,7 +59,8 @@ FACTS = ServerFacts(
     settings=(),
     role_is_superuser=False,
     schemas=("public",),
-    denied_tablespaces=(),
+    denied_tablespaces=("slow",),
+    own_tablespace="pg_default",
     collations=(),
     event_triggers=(),
     hidden={},
@@ -219,6 +220,10 @@ def test_old_servers_record_no_version_of_a_database() -> None:
         ("search_path", '""', False),
         ("search_path", "pg_catalog, public", False),
         ("session_replication_role", "replica", False),
+        ("default_tablespace", "", True),
+        ("default_tablespace", "fast", True),
+        ("default_tablespace", "slow", False),
+        ("default_tablespace", "pg_default", False),
     ],
 )
 def test_settings_of_the_server_s_files(name: str, value: str, right: bool) -> None:
