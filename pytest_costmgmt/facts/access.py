@@ -31,7 +31,8 @@ SELECT pg_catalog.pg_is_in_recovery(),
        pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()),
        pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
        (SELECT s.version FROM pg_catalog.pg_stat_ssl AS s
-         WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())
+         WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()),
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication)
 """
 
 # reset_val, not setting: this transaction's own SET LOCAL is not what the application sees.
@@ -43,7 +44,8 @@ SELECT s.name, s.reset_val, coalesce(s.unit, ''), s.source
        'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
        'idle_session_timeout', 'transaction_timeout', 'TimeZone', 'default_transaction_isolation',
        'client_encoding', 'server_encoding', 'row_security', 'session_replication_role', 'role',
-       'default_tablespace'])
+       'default_tablespace', 'synchronous_standby_names', 'synchronous_commit',
+       'max_wal_senders'])
 """
 
 # A clone of the server's files (a snapshot, a standby) has its identifier, but a start of its own.
@@ -98,7 +100,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     ``clock_skew`` is the server's clock minus ours in seconds, known up to
     ``clock_uncertainty``. ``pooled``: the process that answers is not the one that was connected
-    to. ``identifier`` is the server's system identifier and its start's time, or "".
+    to. ``identifier`` is the server's system identifier and its start's time, or "". ``replicas``
+    counts who receives the server's WAL now: anybody may count them, if not see who they are.
     """
 
     server_version: int
@@ -111,6 +114,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     clock_uncertainty: float
     settings: dict[str, Setting]
     identifier: str
+    replicas: int
 
     def setting(self, name: str) -> str:
         """Return a setting's value, or "" if this server does not know it."""
@@ -347,7 +351,7 @@ def _session(connection: Any, deadline: float, *, identify: bool) -> Session:
             cursor.execute(_SETTINGS)
             settings = {name: Setting(str(v or ""), u, source) for name, v, u, source in cursor}
         assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-        recovering, version, backend, clock, may_control, tls = row
+        recovering, version, backend, clock, may_control, tls, replicas = row
     identifier = _identifier(connection, deadline) if identify and may_control else ""
     return Session(
         server_version=version,
@@ -361,6 +365,7 @@ def _session(connection: Any, deadline: float, *, identify: bool) -> Session:
         clock_uncertainty=took / 2,
         settings=settings,
         identifier=identifier,
+        replicas=replicas,
     )
 
 

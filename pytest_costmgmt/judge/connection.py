@@ -118,11 +118,11 @@ def _somebody_else(seen: Attempt) -> Finding:
 
 
 def primary(facts: AccessFacts) -> Judgement:
-    """Judge that the server is a primary, and not read-only as a whole."""
+    """Judge that the server is a primary, not read-only as a whole, and that commits return."""
     session = _session(facts)
     return judgement(
-        ["pg_is_in_recovery()", "default_transaction_read_only"],
-        _read_only(session, facts.reach.label),
+        ["pg_is_in_recovery()", "default_transaction_read_only", "synchronous_standby_names"],
+        [*_read_only(session, facts.reach.label), *_waiting(session)],
         summary="the server is a primary and writable",
     )
 
@@ -160,6 +160,36 @@ def _writable(source: str) -> Fix:
         # It may reach the administrator's session, too.
         text = "BEGIN READ WRITE;\nALTER ROLE ALL RESET default_transaction_read_only;\nCOMMIT;"
     return Fix(kind="sql", text=text, needs="superuser", database="postgres")
+
+
+def _waiting(session: Session) -> Iterator[Finding]:
+    """Tell of commits that wait for a standby when there is none at all.
+
+    Whether those that are there will do is the standbys' affair; where nobody can be sent the
+    WAL (max_wal_senders 0) no commit waits.
+    """
+    names = session.setting("synchronous_standby_names")
+    waits = session.setting("synchronous_commit") not in {"off", "local"}
+    sends = session.setting("max_wal_senders") != "0"
+    if session.in_recovery or session.replicas or not (names.strip() and waits and sends):
+        return
+    source = session.settings["synchronous_standby_names"].source
+    if source in {"command line", "environment variable"}:
+        text = f"# synchronous_standby_names is set by the server's {source}: start it without"
+        fix = Fix(kind="shell", text=text, needs="an administrator of the server's machine")
+    else:
+        text = (
+            "-- Or bring the standby back, if there is to be one.\n"
+            "ALTER SYSTEM SET synchronous_standby_names = '';\nSELECT pg_catalog.pg_reload_conf();"
+        )
+        fix = Fix(kind="sql", text=text, needs="superuser", database="postgres")
+    yield Finding(
+        summary="every commit waits for a standby, and none is connected",
+        expected="synchronous_standby_names empty, or a standby in pg_stat_replication",
+        found=f"synchronous_standby_names = {names}, synchronous_commit ="
+        f" {session.setting('synchronous_commit')}, no row in pg_stat_replication",
+        fix=fix,
+    )
 
 
 def hive_login(facts: AccessFacts, requirements: Requirements) -> Judgement:

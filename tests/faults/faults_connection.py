@@ -82,6 +82,15 @@ FAULTS = (
         why_also="the same setting breaks the application's sessions",
     ),
     Fault(
+        id="con-commits-wait-for-a-standby-that-is-gone",
+        check="CM-CON-003",
+        plant=admin(
+            "ALTER DATABASE {database} SET synchronous_commit = on",
+            "ALTER SYSTEM SET synchronous_standby_names = 'gone'",
+            "SELECT pg_reload_conf()",
+        ),
+    ),
+    Fault(
         id="con-hives-password-changed",
         check="CM-CON-004",
         plant=admin(KEEP_HIVES, "ALTER ROLE {hive_role} PASSWORD 'changed-behind-our-back'"),

@@ -98,6 +98,26 @@ VARIANTS = (
         options=SCRATCH,
     ),
     Fault(
+        id="commits-that-wait-for-no-standby",
+        check="",
+        plant=admin(
+            "ALTER ROLE {role} SET synchronous_commit = local",
+            "ALTER SYSTEM SET synchronous_standby_names = 'gone'",
+            "SELECT pg_reload_conf()",
+        ),
+    ),
+    Fault(
+        id="no-standby-can-ever-come",
+        check="",
+        conf=(
+            "synchronous_commit = on",
+            "synchronous_standby_names = 'gone'",
+            "max_wal_senders = 0",
+            "wal_level = minimal",
+            "archive_mode = off",
+        ),
+    ),
+    Fault(
         id="files-that-say-it-otherwise",
         check="",
         conf=(

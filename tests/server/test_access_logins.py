@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -347,8 +348,36 @@ def test_a_standby_fails_and_says_so(own: OwnServer) -> None:
         elsewhere = look(own, administrator=copy.admin)
         # Its catalogs are the primary's; its settings, sessions and pg_hba.conf are not.
         assert outcome(judge.administrator(elsewhere)) == "failed"
+        own.sql("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+        own.wait(own.admin)
+        assert outcome(judge.primary(look(own))) == "passed"
+        copy.stop()
+        assert_waits(own)
     finally:
         copy.stop()
+        own.sql("ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+
+
+def assert_waits(own: OwnServer) -> None:
+    """Assert that a commit does not return, that the application's login shows why, and the fix."""
+    until = time.monotonic() + 20
+    while not (found := judge.primary(look(own)).findings) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert found[0].fix is not None
+    with connect(own.admin, deadline=10) as committing:
+        committing.pgconn.send_query(b"CREATE ROLE waits")
+        time.sleep(1)
+        committing.pgconn.consume_input()
+        assert committing.pgconn.is_busy()
+        own.sql(*found[0].fix.text.split("\n")[1:])
+        while committing.pgconn.is_busy():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+            committing.pgconn.consume_input()
+        while committing.pgconn.get_result():
+            pass
+    own.sql("DROP ROLE waits")
+    assert outcome(judge.primary(look(own))) == "passed"
 
 
 def test_an_administrator_of_another_server_is_seen(own: OwnServer, programs: Programs) -> None:

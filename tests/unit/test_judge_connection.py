@@ -33,6 +33,7 @@ WRONG = Attempt(role="koku", database="koku", offered="wrong", outcome="refused"
 SESSION = Session(
     server_version=150000, in_recovery=False, pooled=False, local=False, encrypted=True,
     tls_version="TLSv1.3", clock_skew=0.0, clock_uncertainty=0.0, settings={}, identifier="7",
+    replicas=0,
 )  # fmt: skip
 REACH = Reach(
     label="db:5432", answered=True, accepted=True, kind="", sqlstate=None, message="", hint="",
@@ -65,6 +66,18 @@ def own(**changes: Any) -> AccessFacts:
 def session(**changes: Any) -> AccessFacts:
     """Return the healthy facts with another session."""
     return but(session=msgspec.structs.replace(SESSION, **changes))
+
+
+def waiting(replicas: int = 0, **changes: str) -> AccessFacts:
+    """Return the facts of a server whose commits wait for a standby, with some changed."""
+    names = {
+        "synchronous_standby_names": "ANY 1 (*)",
+        "synchronous_commit": "on",
+        "max_wal_senders": "10",
+        **changes,
+    }
+    settings = {name: Setting(value, "", "configuration file") for name, value in names.items()}
+    return session(settings=settings, replicas=replicas)
 
 
 def none(**changes: Any) -> AccessFacts:
@@ -114,6 +127,13 @@ def test_healthy_facts_pass(name: str) -> None:
         ("primary", session(settings={READ_ONLY: Setting("on", "", "configuration file")}),
          "failed"),
         ("primary", session(settings={READ_ONLY: Setting("on", "", "database")}), "passed"),
+        ("primary", waiting(), "failed"),
+        ("primary", waiting(synchronous_commit="remote_write"), "failed"),
+        ("primary", waiting(synchronous_commit="local"), "passed"),
+        ("primary", waiting(synchronous_commit="off"), "passed"),
+        ("primary", waiting(synchronous_standby_names=""), "passed"),
+        ("primary", waiting(max_wal_senders="0"), "passed"),
+        ("primary", waiting(replicas=1), "passed"),
         ("hive", but(hive=None), "unverifiable"),
         ("hive", but(hive=msgspec.structs.replace(HIVE, outcome="refused", sqlstate="28P01")),
          "failed"),
