@@ -97,7 +97,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     settings: tuple[AppliedSetting, ...]
     role_is_superuser: bool
     schemas: tuple[str, ...]
-    "Schemas that exist and that a search_path of the application might name."
+    "Schemas that a search_path of the application might name; without USAGE it passes one by."
     denied_tablespaces: tuple[str, ...]
     "Where the application's role may not create, the database's own left out."
     own_tablespace: str
@@ -200,11 +200,12 @@ SELECT pg_catalog.jsonb_build_object(
   'database_limit', (SELECT here.datconnlimit FROM here),
   'applied', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(a.scope, a.text)
                        ORDER BY a.ordinality) FROM applied a),
-  'schemas', (SELECT pg_catalog.jsonb_agg(n.nspname) FROM pg_catalog.pg_namespace n
-     WHERE n.nspname OPERATOR(pg_catalog.=) %(role)s::pg_catalog.name
-        OR EXISTS (SELECT FROM paths p WHERE pg_catalog.strpos(p.text,
+  'schemas', (SELECT pg_catalog.jsonb_agg(n.nspname) FROM pg_catalog.pg_namespace n, me
+     WHERE pg_catalog.has_schema_privilege(me.oid, n.oid, 'USAGE')
+       AND (n.nspname OPERATOR(pg_catalog.=) %(role)s::pg_catalog.name
+            OR EXISTS (SELECT FROM paths p WHERE pg_catalog.strpos(p.text,
              pg_catalog.replace(n.nspname::pg_catalog.text, '"', '""'))
-             OPERATOR(pg_catalog.>) 0)),
+             OPERATOR(pg_catalog.>) 0))),
   'denied_tablespaces', (SELECT pg_catalog.jsonb_agg(t.spcname) FROM pg_catalog.pg_tablespace t, me
      WHERE t.oid OPERATOR(pg_catalog.<>) ALL (SELECT here.dattablespace FROM here)
        AND NOT pg_catalog.has_tablespace_privilege(me.oid, t.oid, 'CREATE')),

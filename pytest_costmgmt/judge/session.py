@@ -110,7 +110,9 @@ RULES: Mapping[str, Rule] = {
         "on", "on", _is("on", "backslashes in texts change their meaning, and data with it")
     ),
     "search_path": Rule(
-        "public before any other schema that exists", '"$user", public', _creates_in_public
+        "public before any other schema that the role may use",
+        '"$user", public',
+        _creates_in_public,
     ),
     "default_transaction_isolation": Rule(
         "read committed",

@@ -176,6 +176,15 @@ FAULTS = [
         fix=_sql("DROP SCHEMA {role}"),
     ),
     Fault(
+        id="srv-schema-before-public-that-may-be-used",
+        check="CM-SRV-011",
+        plant=_sql(
+            "CREATE SCHEMA dba",
+            "GRANT USAGE ON SCHEMA dba TO {role}",
+            "ALTER DATABASE {database} SET search_path = dba, public",
+        ),
+    ),
+    Fault(
         id="srv-escaped-strings",
         check="CM-SRV-011",
         plant=_sql("ALTER ROLE {role} SET standard_conforming_strings = off"),

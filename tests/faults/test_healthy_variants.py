@@ -118,6 +118,15 @@ VARIANTS = (
         ),
     ),
     Fault(
+        id="a-schema-before-public-that-may-not-be-used",
+        check="",
+        plant=admin(
+            "CREATE SCHEMA dba",
+            "ALTER DATABASE {database} SET search_path = dba, public",
+        ),
+        options=SCRATCH,
+    ),
+    Fault(
         id="files-that-say-it-otherwise",
         check="",
         conf=(
