@@ -241,9 +241,17 @@ def _sql(text: str, needs: str) -> Fix:
 
 def _login(facts: RoleFacts, name: str) -> Iterator[Finding]:
     role = facts.role(name)
+    quoted = ident(name)
+    # A superuser is let in all the same.
+    if role is not None and role.connection_limit == 0 and not role.superuser:
+        yield Finding(
+            summary=f"role {name} may have no session",
+            expected=f"role {name} without CONNECTION LIMIT 0",
+            found="CONNECTION LIMIT 0: every login is refused (53300)",
+            fix=_sql(f"ALTER ROLE {quoted} CONNECTION LIMIT -1;", "superuser or CREATEROLE"),
+        )
     if role is not None and role.login:
         return
-    quoted = ident(name)
     create = (
         "DO $costmgmt$\nBEGIN\n"
         f"  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = {literal(name)}) THEN\n"

@@ -24,6 +24,13 @@ FAULTS = (
         why_also="hive's own login is refused",
     ),
     Fault(
+        id="rol-hive-may-have-no-session",
+        check="CM-ROL-001",
+        plant=admin("ALTER ROLE {hive_role} CONNECTION LIMIT 0"),
+        also=("CM-CON-004",),
+        why_also="hive's own login is refused",
+    ),
+    Fault(
         id="rol-hive-role-missing",
         check="CM-ROL-001",
         # Renaming keeps its password, which no report could give back.

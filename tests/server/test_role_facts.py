@@ -197,6 +197,7 @@ def test_the_application_sees_what_the_superuser_sees_but_verifiers(bed: Bed) ->
 # What is planted, the judge that must say so, and how many findings there are.
 FAULTS = {
     "nologin": (("ALTER ROLE {hive} NOLOGIN",), judge.login_roles, 1),
+    "no-session": (("ALTER ROLE {hive} NOLOGIN CONNECTION LIMIT 0",), judge.login_roles, 2),
     "template": (("ALTER DATABASE {role} IS_TEMPLATE true",), judge.own_database, 1),
     "stranger": (
         ("CREATE ROLE {team}", "ALTER DATABASE {role} OWNER TO {team}"),

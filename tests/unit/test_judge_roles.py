@@ -131,6 +131,21 @@ def test_predefined_roles_are_inherited(role: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("role", "fix"),
+    [
+        pytest.param({"connection_limit": 1}, "", id="one-session"),
+        pytest.param({"connection_limit": 0}, 'ALTER ROLE "hive" CONNECTION LIMIT -1;', id="none"),
+        pytest.param({"connection_limit": 0, "superuser": True}, "", id="superusers-are-let-in"),
+    ],
+)
+def test_a_role_that_may_have_no_session_may_not_log_in(role: dict[str, Any], fix: str) -> None:
+    """LOGIN is not enough where the role's sessions are limited to none."""
+    seen = facts(roles=(KOKU, msgspec.structs.replace(HIVE_ROLE, **role)))
+    findings = judge.login_roles(seen, HIVE).findings
+    assert [f.fix.text for f in findings if f.fix] == ([fix] if fix else [])
+
+
+@pytest.mark.parametrize(
     ("given", "revoked"),
     [
         pytest.param({}, 'REVOKE SET ON PARAMETER "a"."b" FROM "koku";', id="by-a-superuser"),
