@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pytest_costmgmt.errors import FactUnavailable
-from pytest_costmgmt.facts.access import AccessFacts, Rule
+from pytest_costmgmt.facts.access import AccessFacts, Rule, Session
 from pytest_costmgmt.judge.finding import (
     Finding,
     Fix,
@@ -45,8 +45,8 @@ def trust(facts: AccessFacts) -> Judgement:
             unverified.append(
                 Unverified(
                     what=f"whether role {seen.role} is trusted or identified without a password",
-                    who="a superuser",
-                    how="give --costmgmt-admin-dsn, or look at pg_hba.conf",
+                    who="a superuser, or whoever runs the pooler in front of the server",
+                    how="give --costmgmt-admin-dsn, or look at pg_hba.conf (the pooler's if any)",
                 )
             )
     return judgement(
@@ -58,8 +58,8 @@ def bare_method(seen: Attempt, facts: AccessFacts) -> str:
     """Return what let the login in, from pg_hba.conf where the server does not say it."""
     if not seen.accepted:
         return "refused"
-    local = facts.session is not None and facts.session.local
-    if seen.method != "none-asked" or not local:
+    session = facts.session
+    if seen.method != "none-asked" or session is None or not session.local or session.pooled:
         return seen.method
     groups = facts.groups.get(seen.role)
     return local_method(facts.local_rules, seen.role, seen.database, groups) or "none-asked"
@@ -118,20 +118,37 @@ def _unclear(names: Sequence[str]) -> bool:
 
 
 def _trusted(seen: Attempt, facts: AccessFacts) -> Finding:
-    local = facts.session is not None and facts.session.local
+    session = facts.session
+    pooled = session is not None and session.pooled
+    where = "the pooler's auth_type or hba file" if pooled else "pg_hba.conf"
     return Finding(
         summary=f"anybody can be role {seen.role} on database {seen.database}: no password asked",
         expected="a login that offers nothing is refused",
-        found="it was let in (method trust in pg_hba.conf)",
-        fix=Fix(
-            kind="shell",
-            text="# As the server's account, and not before every role has a password:\n"
-            "hba=$(psql -X -At -d postgres -c 'SHOW hba_file')\n"
-            f"sed -i.before -E '/^[[:space:]]*{'local' if local else 'host'}/"
-            's/[[:space:]]trust([[:space:]]|$)/ scram-sha-256\\1/\' "$hba"\n'
-            "psql -X -d postgres -c 'SELECT pg_catalog.pg_reload_conf()'",
-            needs="an administrator of the server's files",
-        ),
+        found=f"it was let in (method trust in {where})",
+        fix=_by_the_pooler() if pooled else _by_the_server(session),
+    )
+
+
+def _by_the_pooler() -> Fix:
+    return Fix(
+        kind="values",
+        text="# in the pooler's configuration, and then have it reload (PgBouncer: RELOAD):\n"
+        "auth_type = scram-sha-256\n"
+        "# with what the server keeps of each password (pg_authid.rolpassword) in its auth_file",
+        needs="whoever runs the pooler",
+    )
+
+
+def _by_the_server(session: Session | None) -> Fix:
+    local = session is not None and session.local
+    return Fix(
+        kind="shell",
+        text="# As the server's account, and not before every role has a password:\n"
+        "hba=$(psql -X -At -d postgres -c 'SHOW hba_file')\n"
+        f"sed -i.before -E '/^[[:space:]]*{'local' if local else 'host'}/"
+        's/[[:space:]]trust([[:space:]]|$)/ scram-sha-256\\1/\' "$hba"\n'
+        "psql -X -d postgres -c 'SELECT pg_catalog.pg_reload_conf()'",
+        needs="an administrator of the server's files",
     )
 
 

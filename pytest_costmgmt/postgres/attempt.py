@@ -161,7 +161,8 @@ def _admitted(
     says_how = pgconn.server_version >= _SAYS_HOW
     query = (
         "SELECT current_user::pg_catalog.text, pg_catalog.current_database()::pg_catalog.text,"
-        + (" SYSTEM_USER" if says_how else " NULL::pg_catalog.text")
+        + (" SYSTEM_USER," if says_how else " NULL::pg_catalog.text,")
+        + " pg_catalog.pg_backend_pid()"
     )
     try:
         with read_only(connection, timeout=deadline) as cursor:
@@ -171,11 +172,13 @@ def _admitted(
         message = f"the login was admitted, but its first query failed ({error.sqlstate})"
         failed = Attempt(**base, outcome="failed", sqlstate=error.sqlstate, message=message)
         return failed, None
-    user, database, how = row or ("", "", None)
+    user, database, how, answering = row or ("", "", None, 0)
+    # A pooler's own login to the server proves nothing of its client's.
+    believed = says_how and answering == pgconn.backend_pid
     admitted = Attempt(
         **base,
         outcome="accepted",
-        method=require_auth or _method(pgconn, how if says_how else _UNSAID, base["offered"]),
+        method=require_auth or _method(pgconn, how if believed else _UNSAID, base["offered"]),
         encrypted=encrypted,
         current_user=user,
         current_database=database,
@@ -184,7 +187,7 @@ def _admitted(
 
 
 def _method(pgconn: PGconn, how: str | None, offered: Offered) -> str:
-    """Return how a login was admitted, as far as it is proved; ``how`` is SYSTEM_USER."""
+    """Return how a login was admitted, as far as it is proved; ``how`` is its SYSTEM_USER."""
     if pgconn.used_password:
         return "unknown"  # SYSTEM_USER names pg_hba.conf's method: md5 there may be SCRAM
     if how is None:

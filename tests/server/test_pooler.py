@@ -2,116 +2,40 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from pytest_costmgmt.postgres.connect import connect
-from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.programs import Programs
-from pytest_costmgmt.secret import Secret
-from tests.server.access_server import OwnServer, _free_port, own_server
-from tests.server.run_support import Place, Ran, place
+from tests.server.access_server import OwnServer
+from tests.server.pooler_bed import (
+    KNOWN,
+    judged,
+    needs_pgbouncer,
+    pooled_server,
+    pooler,
+    verifiers,
+)
+from tests.server.run_support import Place
 
-PGBOUNCER = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
-pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no pgbouncer on this machine")
-
-ROLE, DATABASE, PASSWORD, HIVE = "Kök-u r", "Kök-u db", "the-applications-own", "the-metastores-own"
+pytestmark = needs_pgbouncer
 
 
 @pytest.fixture(scope="module")
 def server(programs: Programs) -> Iterator[OwnServer]:
     """A server with the application's and hive's roles and databases."""
-    with own_server(programs, ("max_connections=60", "timezone=UTC")) as started:
-        started.sql(
-            f"CREATE ROLE \"{ROLE}\" LOGIN PASSWORD '{PASSWORD}'",
-            f"CREATE ROLE hive LOGIN PASSWORD '{HIVE}'",
-            f'CREATE DATABASE "{DATABASE}" OWNER "{ROLE}"',
-            "CREATE DATABASE hive OWNER hive",
-            f'REVOKE CONNECT ON DATABASE "{DATABASE}", hive FROM PUBLIC',
-        )
+    with pooled_server(programs) as started:
         yield started
 
 
-class Pooler:
-    """PgBouncer in transaction mode, one session to each role and database."""
-
-    def __init__(self, server: OwnServer, auth: str, secrets: dict[str, str]) -> None:
-        self.port = str(_free_port())
-        self.folder = server.folder / f"pooler-{self.port}"
-        self.folder.mkdir()
-        if server.account:
-            shutil.chown(self.folder, server.account["user"], server.account["group"])
-        name = self.folder.name
-        lines = [f'"{role}" "{secret}"' for role, secret in secrets.items()]
-        users = server.write(f"{name}/users", "\n".join(lines) + "\n")
-        ini = server.write(
-            f"{name}/ini",
-            f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]\n"
-            f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
-            f"auth_type = {auth}\nauth_file = {users}\npool_mode = transaction\n"
-            "default_pool_size = 1\n",
-        )
-        assert PGBOUNCER is not None
-        self.process = subprocess.Popen(
-            [PGBOUNCER, "-q", str(ini)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True, **server.account,
-        )  # fmt: skip
-
-    def login(self, role: str = ROLE, password: str = PASSWORD, database: str = DATABASE) -> Login:
-        """Return a login through it."""
-        where = {"host": "127.0.0.1", "port": self.port}
-        return Login(role=role, database=database, where=where, password=Secret(password))
-
-    def wait(self) -> Pooler:
-        """Wait until it lets the application in."""
-        until = time.monotonic() + 120
-        while True:
-            try:
-                connect(self.login(), deadline=60).close()
-            except ConnectionError:
-                assert time.monotonic() < until
-                time.sleep(0.05)
-            else:
-                return self
-
-
-def verifiers(server: OwnServer) -> dict[str, str]:
-    """Return what the server keeps of each password, with which a pooler logs in as the client."""
-    rows = server.sql("SELECT rolname, rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL")
-    return dict(rows)
-
-
-@pytest.fixture
-def where() -> Iterator[Place]:
-    """A place for a test's runs."""
-    with place() as made:
-        yield made
-
-
-def judged(where: Place, port: str) -> Ran:
-    """Judge what answers at a port."""
-    given = where.secret("password", PASSWORD)
-    hive = where.secret("hive", HIVE)
-    return where.run(
-        f"--costmgmt-dsn=host=127.0.0.1 port={port} user='{ROLE}' dbname='{DATABASE}'",
-        f"--costmgmt-password-file={given}", f"--costmgmt-hive-password-file={hive}",
-        "--costmgmt-failed-logins=2", command="check",
-    )  # fmt: skip
-
-
 def test_a_pooler_in_front_changes_no_outcome_and_keeps_nothing(
-    where: Place, server: OwnServer
+    place: Place, server: OwnServer
 ) -> None:
     """Settings, locks and prepared statements of ours do not reach the pool's next client."""
-    pooler = Pooler(server, "scram-sha-256", verifiers(server))
-    try:
-        pooler.wait()
-        assert judged(where, pooler.port).outcomes == judged(where, server.port).outcomes
-        with connect(pooler.login(), deadline=60) as connection:
+    with pooler(server, "scram-sha-256", verifiers(server)) as bouncer:
+        assert judged(place, bouncer.port).outcomes == judged(place, server.port).outcomes
+        with connect(bouncer.login(), deadline=60) as connection:
             left = connection.execute(
                 "SELECT (SELECT count(*) FROM pg_settings WHERE source = 'session'"
                 " AND name <> 'application_name'),"
@@ -119,20 +43,11 @@ def test_a_pooler_in_front_changes_no_outcome_and_keeps_nothing(
                 " (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory')"
             ).fetchone()
         assert left == (0, 0, 0)
-    finally:
-        pooler.process.kill()
-        pooler.process.wait()
 
 
-def test_a_pooler_that_asks_for_nothing_is_trust(where: Place, server: OwnServer) -> None:
+def test_a_pooler_that_asks_for_nothing_is_trust(place: Place, server: OwnServer) -> None:
     """The server asks for passwords; who reaches the pooler needs none, and that is found."""
-    known = {ROLE: PASSWORD, "hive": HIVE}
-    pooler = Pooler(server, "trust", known)
-    try:
-        pooler.wait()
-        ran = judged(where, pooler.port)
-        assert ran.outcomes["CM-CON-005"] == "failed"
-        assert ran.status == 1
-    finally:
-        pooler.process.kill()
-        pooler.process.wait()
+    with pooler(server, "trust", KNOWN) as bouncer:
+        ran = judged(place, bouncer.port)
+    assert ran.outcomes["CM-CON-005"] == "failed"
+    assert ran.status == 1

@@ -219,6 +219,24 @@ def test_an_old_servers_socket_is_judged_by_its_rules(rules: list[Any], expected
     assert outcome(auth.trust(facts)) == expected
 
 
+def test_a_pooler_s_socket_is_not_judged_by_the_server_s_rules() -> None:
+    """Who let the login in is the pooler; the server's pg_hba.conf speaks of the pooler's own."""
+    pooled = msgspec.structs.replace(SESSION, local=True, pooled=True)
+    rules = (Rule(("all",), ("all",), "peer"),)
+    facts = msgspec.structs.replace(none(method="none-asked"), session=pooled, local_rules=rules)
+    assert outcome(auth.trust(facts)) == "unverifiable"
+
+
+def test_a_pooler_s_trust_is_ended_where_it_is() -> None:
+    """No line of the server's pg_hba.conf ends it."""
+    pooled = msgspec.structs.replace(SESSION, pooled=True)
+    facts = msgspec.structs.replace(none(method="trust"), session=pooled)
+    (found,) = auth.trust(facts).findings
+    assert found.fix is not None
+    assert "auth_type = scram-sha-256" in found.fix.text
+    assert "pg_hba.conf" not in found.found + found.fix.text
+
+
 def test_hive_is_not_judged_where_it_is_forbidden() -> None:
     """Without hive its logins are not supported."""
     assert judge.hive_login(HEALTHY, ONPREM).not_supported
