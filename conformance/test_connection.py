@@ -82,7 +82,8 @@ def test_hive_opens_its_database(
     since="1.0",
     after=("CM-CON-002",),
     rationale="With trust in pg_hba.conf whoever reaches the port is the role that he names, with"
-    " all cost data. Certificates, Kerberos tickets and the system's accounts prove who one is.",
+    " all cost data; one line for connections without TLS is enough. Certificates, Kerberos tickets"
+    " and the system's accounts prove who one is.",
     reference="PostgreSQL: Trust Authentication; the sclorg image's pg_hba.conf (localhost)",
 )
 def test_nothing_offered_is_refused(costmgmt_access: AccessFacts) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.postgres.asking import asking
-from pytest_costmgmt.postgres.attempt import Attempt, attempt, enter, is_local
+from pytest_costmgmt.postgres.attempt import Attempt, attempt, enter, is_local, without_tls
 from pytest_costmgmt.postgres.connect import read_only
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.requirements.model import Requirements
@@ -139,9 +139,11 @@ class AccessFacts(msgspec.Struct, frozen=True, kw_only=True):
     """All logins of a run.
 
     ``application`` and ``hive`` are the logins by their own credentials; the method of the first
-    is proved by require_auth where libpq can. ``without`` offered nothing at all. ``wrong``
-    stands between two accepted logins, ``application`` and ``again``. ``guessed`` tried the
-    passwords that hive must not have. ``cross`` are logins into the other role's database.
+    is proved by require_auth where libpq can. ``without`` offered nothing at all; ``in_plain``
+    did so without TLS, where the application's own login has it, for who was not let in by trust
+    already. ``wrong`` stands between two accepted logins, ``application`` and ``again``.
+    ``guessed`` tried the passwords that hive must not have. ``cross`` are logins into the other
+    role's database.
     ``local_rules`` are pg_hba.conf's lines for the local socket, where they may be read, and
     ``groups`` the roles, itself included, that each of the application's is a member of.
     """
@@ -151,6 +153,7 @@ class AccessFacts(msgspec.Struct, frozen=True, kw_only=True):
     session: Session | None = None
     session_problem: str = ""
     without: tuple[Attempt, ...] = ()
+    in_plain: tuple[Attempt, ...] = ()
     wrong: Attempt | None = None
     again: Attempt | None = None
     hive: Attempt | None = None
@@ -261,9 +264,8 @@ class _Tour:
         # the server counts two.
         self.application = _as_encrypted(self.server.application, facts.application)
         own_hive = self._own_hive()
-        facts = msgspec.structs.replace(
-            facts, without=self._without(facts), hive=own_hive, cross=self._cross()
-        )
+        facts = msgspec.structs.replace(facts, without=self._without(facts), hive=own_hive)
+        facts = msgspec.structs.replace(facts, in_plain=self._in_plain(facts), cross=self._cross())
         budget = self.context.failed_logins
         if budget is None or budget > 0:
             wrong = self._try(self.application, "wrong")
@@ -277,11 +279,23 @@ class _Tour:
     def _without(self, facts: AccessFacts) -> tuple[Attempt, ...]:
         if facts.application.method in {"cert", "gss", "peer"}:
             return ()  # who they are is proved; the server would count a failed login
-        logins = [self.application]
-        if self._hive_required():
-            needs = self.needs.hive
-            logins.append(self.application.acting_as(needs.role, None, database=needs.database))
+        return tuple(self._try(login, "none") for login in self._named())
+
+    def _in_plain(self, facts: AccessFacts) -> tuple[Attempt, ...]:
+        """Try without TLS who was not let in with it: pg_hba.conf has lines for each."""
+        if not facts.application.encrypted:
+            return ()
+        known = {seen.role for seen in facts.without if seen.method == "trust"}
+        logins = [without_tls(login) for login in self._named() if login.role not in known]
         return tuple(self._try(login, "none") for login in logins)
+
+    def _named(self) -> list[Login]:
+        """Return the logins of all roles that are needed."""
+        if not self._hive_required():
+            return [self.application]
+        needs = self.needs.hive
+        hive = self.application.acting_as(needs.role, None, database=needs.database)
+        return [self.application, hive]
 
     def _own_hive(self) -> Attempt | None:
         if self.server.hive is None or not self._hive_required():

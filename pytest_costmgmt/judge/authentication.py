@@ -20,6 +20,10 @@ from pytest_costmgmt.postgres.attempt import Attempt
 PASSWORDLESS = frozenset({"cert", "gss", "sspi", "peer", "ident", "none-asked", "trust"})
 "Methods by which a login gives no password."
 
+# What stands before the server may speak TLS alone, and break off or be silent without it: that
+# stays so. These are as likely with TLS, and pass.
+_PASSES = frozenset({"starting", "stopping", "full"})
+
 
 def unseen(what: str, *, who: str, how: str) -> Judgement:
     """Return the Judgement that this login may not see it."""
@@ -27,30 +31,45 @@ def unseen(what: str, *, who: str, how: str) -> Judgement:
 
 
 def trust(facts: AccessFacts) -> Judgement:
-    """Judge that nobody is let in who offers nothing."""
+    """Judge that nobody is let in who offers nothing, with TLS or without."""
     own = facts.application
-    if not facts.without:
-        return judgement(
-            [f"login of role {own.role}"], summary=f"the login is proved by {own.method}"
-        )
     findings, unverified, asked = [], [], []
-    for seen in facts.without:
-        if seen.outcome == "failed":
+    if not facts.without:
+        asked.append(f"login of role {own.role}")
+    tried = [*((seen, False) for seen in facts.without), *((seen, True) for seen in facts.in_plain)]
+    for seen, plain in tried:
+        if seen.outcome == "failed" and not (plain and seen.kind not in _PASSES):
             raise FactUnavailable(f"a login that offers nothing: {seen.message}", hint=seen.hint)
         method = bare_method(seen, facts)
-        asked.append(f"role {seen.role} on database {seen.database}, offering nothing")
-        if method == "trust":
-            findings.append(_trusted(seen, facts))
+        asked.append(
+            f"role {seen.role} on database {seen.database}, offering nothing"
+            + ", without TLS" * plain
+        )
+        if seen.outcome == "failed":
+            unverified.append(_not_spoken(seen))
+        elif method == "trust":
+            findings.append(_trusted(seen, facts, plain=plain))
         elif method == "none-asked":
-            unverified.append(
-                Unverified(
-                    what=f"whether role {seen.role} is trusted or identified without a password",
-                    who="a superuser, or whoever runs the pooler in front of the server",
-                    how="give --costmgmt-admin-dsn, or look at pg_hba.conf (the pooler's if any)",
-                )
-            )
-    return judgement(
-        asked, findings, unverified=unverified, summary="who offers nothing is not let in"
+            unverified.append(_not_told(seen))
+    proved = "" if facts.without else f"the login is proved by {own.method}"
+    refused = "who offers nothing is not let in"
+    return judgement(asked, findings, unverified=unverified, summary=proved or refused)
+
+
+def _not_told(seen: Attempt) -> Unverified:
+    return Unverified(
+        what=f"whether role {seen.role} is trusted or identified without a password",
+        who="a superuser, or whoever runs the pooler in front of the server",
+        how="give --costmgmt-admin-dsn, or look at pg_hba.conf (the pooler's if any)",
+    )
+
+
+def _not_spoken(seen: Attempt) -> Unverified:
+    return Unverified(
+        what=f"whether role {seen.role} is let in without TLS and without a password:"
+        f" {seen.message}",
+        who="who may read pg_hba.conf",
+        how="look for lines of host and hostnossl with method trust",
     )
 
 
@@ -117,14 +136,15 @@ def _unclear(names: Sequence[str]) -> bool:
     return any(name[:1] in {"/", "@"} for name in names)
 
 
-def _trusted(seen: Attempt, facts: AccessFacts) -> Finding:
+def _trusted(seen: Attempt, facts: AccessFacts, *, plain: bool = False) -> Finding:
     session = facts.session
     pooled = session is not None and session.pooled
     where = "the pooler's auth_type or hba file" if pooled else "pg_hba.conf"
     return Finding(
-        summary=f"anybody can be role {seen.role} on database {seen.database}: no password asked",
+        summary=f"anybody can be role {seen.role} on database {seen.database}: no password asked"
+        + " without TLS" * plain,
         expected="a login that offers nothing is refused",
-        found=f"it was let in (method trust in {where})",
+        found=f"it was let in{' without TLS' * plain} (method trust in {where})",
         fix=_by_the_pooler() if pooled else _by_the_server(session),
     )
 

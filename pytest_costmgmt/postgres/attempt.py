@@ -25,6 +25,8 @@ _SAYS_HOW = 160000
 _UNSAID = "?"
 _REQUIRE_AUTH = 160000
 "The libpq from which require_auth and sslcertmode are known."
+_NEGOTIATES = 170000
+"The libpq from which sslnegotiation is known."
 
 _SAID_NO: frozenset[Kind] = frozenset(
     {
@@ -139,7 +141,8 @@ def _offer(offered: Offered, require_auth: str | None) -> dict[str, str] | None:
     recent = _knows_require_auth()
     extra = {"application_name": "pytest-costmgmt"}
     if offered == "none":
-        extra |= {**NO_PASSWORD, "gssencmode": "disable"}
+        # What a DSN insists on would have libpq refuse a server that lets everybody in.
+        extra |= {**NO_PASSWORD, "gssencmode": "disable", "channel_binding": "disable"}
         if recent:
             extra |= {"sslcertmode": "disable", "require_auth": "!gss,!sspi"}
     if require_auth is not None:
@@ -147,6 +150,18 @@ def _offer(offered: Offered, require_auth: str | None) -> dict[str, str] | None:
             return None
         extra["require_auth"] = require_auth
     return extra
+
+
+def without_tls(login: Login) -> Login:
+    """Return the way of whoever comes without TLS: nothing that ``login`` could offer goes it."""
+    from psycopg import pq  # noqa: PLC0415 - heavy
+
+    # libpq refuses these two beside sslmode=disable, wherever they stand.
+    plain = {"sslmode": "disable", "sslrootcert": ""}
+    if pq.version() >= _NEGOTIATES:
+        plain["sslnegotiation"] = "postgres"
+    bare = login.acting_as(login.role, None, database=login.database)
+    return msgspec.structs.replace(bare, where={**login.where, **plain})
 
 
 def _admitted(

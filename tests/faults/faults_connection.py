@@ -125,6 +125,20 @@ FAULTS = (
         fix="shell",
     ),
     Fault(
+        id="con-trust-for-whoever-comes-without-tls",
+        check="CM-CON-005",
+        hba=("hostssl all all all scram-sha-256", "hostnossl all koku all trust"),
+        fix="shell",
+        network=True,
+    ),
+    Fault(
+        id="con-trust-for-hive-without-tls",
+        check="CM-CON-005",
+        hba=("hostnossl hive hive all trust",),
+        fix="shell",
+        network=True,
+    ),
+    Fault(
         id="con-password-in-clear",
         check="CM-CON-006",
         hba=("local all koku password",),

@@ -141,6 +141,12 @@ VARIANTS = (
         hba=("local sameuser +koku scram-sha-256", "local hive,koku hive,koku md5"),
     ),
     Fault(
+        id="nobody-without-tls",
+        check="",
+        hba=("hostssl all all all scram-sha-256", "hostnossl all all all reject"),
+        network=True,
+    ),
+    Fault(
         id="event-triggers-that-look-on",
         check="",
         plant=admin(

@@ -86,6 +86,11 @@ def none(**changes: Any) -> AccessFacts:
     return but(without=(msgspec.structs.replace(NOTHING, **given),))
 
 
+def plain(**changes: Any) -> AccessFacts:
+    """Return the healthy facts with another outcome of offering nothing without TLS."""
+    return but(in_plain=(msgspec.structs.replace(NOTHING, **changes),))
+
+
 def outcome(judged: Judgement) -> str:
     """Return the outcome that the engine decides on."""
     if judged.findings:
@@ -144,6 +149,13 @@ def test_healthy_facts_pass(name: str) -> None:
         ("trust", none(method="none-asked"), "unverifiable"),
         ("trust", but(without=(), application=msgspec.structs.replace(OWN, method="cert")),
          "passed"),
+        ("trust", plain(outcome="refused", kind="not-admitted"), "passed"),
+        ("trust", plain(outcome="accepted", method="trust"), "failed"),
+        ("trust", plain(outcome="failed", kind="broken-off"), "unverifiable"),
+        ("trust", plain(outcome="failed", kind="other"), "unverifiable"),
+        ("trust", msgspec.structs.replace(
+            plain(outcome="accepted", method="trust"), without=(),
+            application=msgspec.structs.replace(OWN, method="cert")), "failed"),
         ("scram", own(method="md5"), "failed"),
         ("scram", own(method="password"), "failed"),
         ("scram", own(method="unknown"), "failed"),
@@ -183,6 +195,7 @@ FAILED = {"outcome": "failed", "message": "seen last", "hint": "what to do"}
         ("tls", but(session=None, session_problem="seen last")),
         ("hive", but(hive=msgspec.structs.replace(HIVE, **FAILED))),
         ("trust", none(**FAILED)),
+        ("trust", plain(**FAILED, kind="full")),
         ("wrong", but(wrong=msgspec.structs.replace(WRONG, **FAILED))),
         ("wrong", but(again=msgspec.structs.replace(OWN, **FAILED))),
         ("intrusion", but(cross=(msgspec.structs.replace(HIVE, **FAILED),))),
