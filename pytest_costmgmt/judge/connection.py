@@ -289,6 +289,8 @@ def intrusion(facts: AccessFacts, requirements: Requirements) -> Judgement:
             how="give it by --costmgmt-hive-password-file (the privileges are judged anyway)",
         )
     seen = next(cross for cross in facts.cross if cross.role == needs.role)
+    if seen.kind == "no-answer" and facts.session is not None and facts.session.pooled:
+        return _held_back(seen)
     if seen.outcome == "failed":
         raise FactUnavailable(f"role {seen.role} on {seen.database}: {seen.message}")
     examined = [f"login of role {seen.role} to database {seen.database}"]
@@ -309,6 +311,17 @@ def intrusion(facts: AccessFacts, requirements: Requirements) -> Judgement:
         ),
     )
     return judgement(examined, [found])
+
+
+def _held_back(seen: Attempt) -> Judgement:
+    """Return that a pooler, which an earlier run had refuse this login, is silent on it."""
+    return unseen(
+        f"whether role {seen.role} can log in to database {seen.database}: the pooler gave no"
+        " answer; it holds logins back for a while after the server refused one",
+        who="who runs this again when that while is over (PgBouncer: server_login_retry, 15 s),"
+        " or without the pooler",
+        how="run it again, or name the server itself (the privileges are judged anyway)",
+    )
 
 
 def administrator(facts: AccessFacts) -> Judgement:

@@ -51,3 +51,17 @@ def test_a_pooler_that_asks_for_nothing_is_trust(place: Place, server: OwnServer
         ran = judged(place, bouncer.port)
     assert ran.outcomes["CM-CON-005"] == "failed"
     assert ran.status == 1
+
+
+def test_a_pooler_that_holds_a_refused_login_back_is_no_error(
+    place: Place, server: OwnServer
+) -> None:
+    """A second run at once gets no answer for hive: that is told, and the verdict stands."""
+    with pooler(server, "scram-sha-256", verifiers(server)) as bouncer:
+        first = judged(place, bouncer.port)
+        second = judged(place, bouncer.port)
+    assert second.outcomes == {**first.outcomes, "CM-CON-009": "unverifiable"}
+    assert second.report["verdict"] == first.report["verdict"]
+    told = next(check for check in second.report["checks"] if check["id"] == "CM-CON-009")
+    (unverified,) = told["unverified"]
+    assert "holds logins back" in unverified["what"]

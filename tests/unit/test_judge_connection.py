@@ -169,6 +169,9 @@ def test_healthy_facts_pass(name: str) -> None:
         ("tls", session(encrypted=False, local=True), "not-supported"),
         ("intrusion", but(cross=()), "unverifiable"),
         ("intrusion", but(cross=(msgspec.structs.replace(HIVE, database="koku"),)), "failed"),
+        ("intrusion", msgspec.structs.replace(
+            session(pooled=True), cross=(msgspec.structs.replace(
+                HIVE, outcome="failed", kind="no-answer"),)), "unverifiable"),
         ("administrator", but(administrator=None), "not-supported"),
         ("administrator", but(administrator_identifier="8"), "failed"),
         ("administrator", but(administrator_identifier=""), "unverifiable"),
@@ -199,6 +202,13 @@ FAILED = {"outcome": "failed", "message": "seen last", "hint": "what to do"}
         ("wrong", but(wrong=msgspec.structs.replace(WRONG, **FAILED))),
         ("wrong", but(again=msgspec.structs.replace(OWN, **FAILED))),
         ("intrusion", but(cross=(msgspec.structs.replace(HIVE, **FAILED),))),
+        ("intrusion", but(cross=(msgspec.structs.replace(HIVE, **FAILED, kind="no-answer"),))),
+        (
+            "intrusion",
+            msgspec.structs.replace(
+                session(pooled=True), cross=(msgspec.structs.replace(HIVE, **FAILED, kind="full"),)
+            ),
+        ),
         ("administrator", but(administrator=msgspec.structs.replace(OWN, **FAILED))),
     ],
 )
