@@ -44,6 +44,15 @@ def test_an_empty_database_lacks_only_the_administrators_extension(bed: Bed) -> 
     assert neutral == {"migrated", "schemas", "its schema", UUID, TRIGRAMS}
 
 
+def test_a_providers_list_is_read_whatever_its_letters(bed: Bed) -> None:
+    """Azure lists in capitals what it allows; what is not on the list is named with the list."""
+    bed.sql("ALTER DATABASE {role} SET azure.extensions = 'PG_TRGM, Uuid-Ossp'")
+    assert catalog(bed).allowed == ("pg_trgm", "uuid-ossp")
+    (finding,) = judged(bed)["installable"].findings
+    assert STATEMENTS in finding.summary
+    assert finding.found == "azure.extensions allows pg_trgm, uuid-ossp"
+
+
 def test_trusted_extensions_are_the_owners_to_create(bed: Bed) -> None:
     """Of the three, pg_stat_statements alone needs a superuser, as the server itself says."""
     facts = catalog(bed)
