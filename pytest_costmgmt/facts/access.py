@@ -16,8 +16,9 @@ from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.attempt import Attempt, attempt, enter, is_local, without_tls
-from pytest_costmgmt.postgres.connect import read_only
+from pytest_costmgmt.postgres.connect import parameters, read_only
 from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.postgres.sqlstate import Refusal
 from pytest_costmgmt.requirements.model import Requirements
 from pytest_costmgmt.secret import Secret
 
@@ -336,7 +337,10 @@ class _Tour:
 
 
 def _as_encrypted(login: Login, own: Attempt) -> Login:
-    if login.where.get("sslmode", "prefer") not in {"prefer", "allow"}:
+    """Return the login with the encryption that was negotiated, unless it insists on its own."""
+    # A service file and PGSSLMODE insist too: what they ask for is not taken less strictly.
+    settled = parameters({"user": login.role, **login.where})
+    if isinstance(settled, Refusal) or settled.get("sslmode") not in {"prefer", "allow"}:
         return login
     where = {**login.where, "sslmode": "require" if own.encrypted else "disable"}
     return msgspec.structs.replace(login, where=where)
