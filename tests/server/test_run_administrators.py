@@ -9,7 +9,7 @@ import pytest
 from pytest_costmgmt.facts.migration_expected import Expected, Migration, export
 from pytest_costmgmt.postgres.programs import Programs
 from tests.server.access_server import OwnServer, own_server
-from tests.server.run_support import Place, Ran, place
+from tests.server.run_support import Place, Ran
 
 PASSWORD, HIVES, HIS = "koku's own password", "hive's own password", "the managed one's"
 EXPECTED = Expected(
@@ -19,13 +19,6 @@ EXPECTED = Expected(
     migrations=(Migration(name="api.0001_a"), Migration(name="api.0002_b")),
 )
 JUDGED = {"passed", "failed"}
-
-
-@pytest.fixture
-def where() -> Iterator[Place]:
-    """A place for a test's runs."""
-    with place() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +56,18 @@ def administrator(server: OwnServer, request: pytest.FixtureRequest) -> Iterator
     server.sql("REVOKE CONNECT ON DATABASE koku FROM managed")
 
 
-def judged(where: Place, server: OwnServer, administrator: str, *more: str) -> Ran:
+def judged(place: Place, server: OwnServer, administrator: str, *more: str) -> Ran:
     """Judge the server, by the application's login and perhaps by another's too."""
-    manifest = where.folder / "expected"
+    manifest = place.folder / "expected"
     manifest.write_text(export(EXPECTED))
     also = (
         f"--costmgmt-admin-dsn=user={administrator} dbname=postgres",
-        f"--costmgmt-admin-password-file={where.secret('admin', HIS)}",
+        f"--costmgmt-admin-password-file={place.secret('admin', HIS)}",
     )
-    return where.run(
+    return place.run(
         f"--costmgmt-dsn=host=127.0.0.1 port={server.port} user=koku dbname=koku",
-        f"--costmgmt-password-file={where.secret('password', PASSWORD)}",
-        f"--costmgmt-hive-password-file={where.secret('hive', HIVES)}",
+        f"--costmgmt-password-file={place.secret('password', PASSWORD)}",
+        f"--costmgmt-hive-password-file={place.secret('hive', HIVES)}",
         f"--costmgmt-migrations={manifest}",
         *(also if administrator else ()),
         *more,
@@ -83,11 +76,11 @@ def judged(where: Place, server: OwnServer, administrator: str, *more: str) -> R
 
 @pytest.mark.parametrize("profile", ["preflight", "smoke"])
 def test_he_hides_nothing(
-    where: Place, server: OwnServer, administrator: str, profile: str
+    place: Place, server: OwnServer, administrator: str, profile: str
 ) -> None:
     """What is judged without him is judged with him, and comes to the same."""
-    alone = judged(where, server, "", f"--costmgmt-profile={profile}")
-    beside = judged(where, server, administrator, f"--costmgmt-profile={profile}")
+    alone = judged(place, server, "", f"--costmgmt-profile={profile}")
+    beside = judged(place, server, administrator, f"--costmgmt-profile={profile}")
     assert alone.outcomes["CM-MIG-002"] == "failed", alone.said
     seen = {key: outcome for key, outcome in alone.outcomes.items() if outcome in JUDGED}
     assert {key: beside.outcomes[key] for key in seen} == seen, beside.said
@@ -105,19 +98,19 @@ def of_backups(ran: Ran) -> dict[str, str]:
 
 
 @pytest.mark.usefixtures("administrator")
-def test_a_backup_is_the_applications_own(where: Place, server: OwnServer) -> None:
+def test_a_backup_is_the_applications_own(place: Place, server: OwnServer) -> None:
     """He may not read it, nor act for its owner: that it comes back is unverifiable, no fault."""
-    ran = judged(where, server, "managed", *FULL)
+    ran = judged(place, server, "managed", *FULL)
     assert of_backups(ran) == MADE | dict.fromkeys(RESTORED, "unverifiable"), ran.said
     assert "role managed may not act for role koku" in " ".join(ran.said.split())
 
 
 @pytest.mark.usefixtures("administrator")
-def test_he_restores_what_he_may_act_for(where: Place, server: OwnServer) -> None:
+def test_he_restores_what_he_may_act_for(place: Place, server: OwnServer) -> None:
     """CREATEDB is his, the rows are the application's; an extension is a superuser's to create."""
     server.sql("GRANT koku TO managed")
     try:
-        ran = judged(where, server, "managed", *FULL)
+        ran = judged(place, server, "managed", *FULL)
     finally:
         server.sql("REVOKE koku FROM managed")
     passed = MADE | dict.fromkeys(RESTORED, "passed")
