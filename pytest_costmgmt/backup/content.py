@@ -40,15 +40,17 @@ POLL = 0.1
 CONNECT = 30.0
 
 
-def listed(cursor: Cursor[Any], *, lock_timeout: float = 60) -> Listing:
+def listed(cursor: Cursor[Any], *, lock_timeout: float = 60, rough: bool = False) -> Listing:
     """Return every table, partition and materialized view of the database, ordered by name.
 
+    With ``rough`` sizes are what the server noted of them; which are empty is exact either way.
     The cursor's transaction keeps no lock of it; each may be waited for ``lock_timeout`` seconds.
     """
     with asking("the list of relations"):
+        size = texts.ROUGH if rough else texts.EXACT
         # Reading a relation's size takes a lock for a moment.
         _set_lock_timeout(cursor, lock_timeout)
-        return Listing(map(_listed, streamed(cursor, texts.LISTED)))
+        return Listing(map(_listed, streamed(cursor, texts.listed(size))))
 
 
 def _set_lock_timeout(cursor: Cursor[Any], seconds: float) -> None:

@@ -41,15 +41,23 @@ PINS = "".join(  # noqa: S608 - constants of ours
     " FROM pg_catalog.pg_settings AS s WHERE s.name = 'restrict_nonsystem_relation_kind'"
 )
 
+# How large a relation is, exactly, and roughly where the server noted it: to ask for the size opens
+# each relation, which takes most of the time of a list of thousands. A note is taken only for
+# something: of nothing, it may be that nobody noted anything yet.
+EXACT = ("pg_catalog.pg_relation_size(c.oid)", "pg_catalog.pg_relation_size(s.reltoastrelid)")
+_NOTED = """CASE WHEN c.relpages > 0 THEN 8192 * c.relpages::pg_catalog.int8
+                ELSE pg_catalog.pg_relation_size(c.oid) END"""
+ROUGH = (_NOTED, "0")
+
 # Every relation that holds rows itself. Of an extension's own tables too: pg_dump leaves most of
 # them out, and that is a difference.
-LISTED = """
+_LISTED = """
 SELECT s.oid, s.nspname, s.relname, s.relkind, s.relispopulated, s.relam = 2, s.main, s.locks,
        CASE WHEN s.main > 0 AND s.reltoastrelid <> 0
-            THEN pg_catalog.pg_relation_size(s.reltoastrelid) ELSE 0 END
+            THEN {toast} ELSE 0 END
 FROM (
     SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispopulated, c.relam, c.reltoastrelid,
-           pg_catalog.pg_relation_size(c.oid) AS main,
+           {main} AS main,
            1 + (SELECT pg_catalog.count(*)::pg_catalog.int4 FROM pg_catalog.pg_index AS i
                  WHERE i.indrelid = c.oid)
              + CASE WHEN c.reltoastrelid <> 0 THEN 2 ELSE 0 END AS locks
@@ -61,6 +69,13 @@ FROM (
 ) AS s
 ORDER BY s.nspname, s.relname
 """
+
+
+def listed(size: tuple[str, str]) -> str:
+    """Return the query for what is to be hashed, with each one's size: EXACT or ROUGH."""
+    main, toast = size
+    return _LISTED.replace("{main}", main).replace("{toast}", toast)
+
 
 # A row's hash is a chain: each column's text is hashed with the hash of those before it as seed,
 # by name, for an inherited column may stand elsewhere after a restore. (ROW(...)::text takes twice

@@ -126,7 +126,10 @@ class Listing(Sequence[Listed]):
         return array("I", (key & ((1 << 64) - 1) for key in keys))
 
     def as_hashed(self, before: Sequence[Relation]) -> Listing:
-        """Return the list with each to be hashed as it was before: else no two are equal."""
+        """Return the list with each to be hashed as it was before: else no two are equal.
+
+        Each is as large as it was then, if that is more.
+        """
         return Listing(_as_before(self, before))
 
 
@@ -136,5 +139,8 @@ def _as_before(listed: Iterable[Listed], before: Sequence[Relation]) -> Iterator
     for each in listed:
         while then is not None and by_name(then) < by_name(each):
             then = next(was, None)
-        lines = then is not None and by_name(then) == by_name(each) and then.by == "lines"
-        yield each if lines == each.lines else msgspec.structs.replace(each, lines=lines)
+        if then is None or by_name(then) != by_name(each):
+            yield msgspec.structs.replace(each, lines=False)
+            continue
+        size = max(each.bytes, then.bytes)
+        yield msgspec.structs.replace(each, lines=then.by == "lines", bytes=size)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from pytest_costmgmt.backup import content, refreshed, schema_text
+from pytest_costmgmt.backup import content, refreshed, schema_parts, schema_text
 from pytest_costmgmt.backup.compare import Observed, Schema, compare, compared, qualified
 from pytest_costmgmt.backup.listing import Listing
 from pytest_costmgmt.backup.model import KEYS, Difference, Manifest, Proof, Relation
@@ -121,17 +122,10 @@ def proven(
         return failed or stop()
 
     with exported(target, deadline=30) as snapshot, ThreadPoolExecutor(2) as pool:
-        compare_texts = partial(
-            _schema,
-            given,
-            target,
-            snapshot.name,
-            clients=clients,
-            deadline=deadline,
-            stop=over,
-            cores=cores,
-        )
-        schema = pool.submit(compare_texts)
+        with snapshot.guard:
+            halves = schema_parts.halves(snapshot.cursor) if jobs > 1 else ()
+        dumping = _Dumping(target, snapshot.name, clients, deadline, over, cores)
+        schema = pool.submit(_schema, given, dumping, halves)
         try:
             listed = content.as_hashed(_listed(snapshot, told), manifest.relations)
             hash_all = partial(
@@ -159,43 +153,77 @@ def proven(
     )
 
 
-def _schema(
-    given: Expected,
-    target: Login,
-    snapshot: str,
-    *,
-    clients: Clients,
-    deadline: float,
-    stop: Stop,
-    cores: Cores,
-) -> Schema:
-    text = given.text.with_name(f"target-{snapshot}.sql")
-    dump = partial(
-        schema_text.of_server,
-        clients,
-        target,
-        text,
-        snapshot=snapshot,
-        deadline=deadline,
-        stop=stop,
-    )
-    try:
-        # In the database's encoding it was dumped; that is seen when the archive's text is there.
-        encoding = given.manifest.database.encoding
-        with cores.taken():
-            dump(encoding=encoding)
+class _Dumping(NamedTuple):
+    """How the target's schema is dumped."""
+
+    login: Login
+    snapshot: str
+    clients: Clients
+    deadline: float
+    stop: Stop
+    cores: Cores
+
+    def into(self, text: Path, encoding: str, part: Sequence[str] = ()) -> None:
+        """Dump it, or the part of it that these arguments choose."""
+        with self.cores.taken():
+            schema_text.of_server(
+                self.clients,
+                self.login,
+                text,
+                snapshot=self.snapshot,
+                encoding=encoding,
+                part=part,
+                deadline=self.deadline,
+                stop=self.stop,
+            )
+
+
+def _schema(given: Expected, dumping: _Dumping, halves: Sequence[str]) -> Schema:
+    # In the database's encoding it was dumped; that is seen when the archive's text is there.
+    encoding = given.manifest.database.encoding
+    with tempfile.TemporaryDirectory(prefix="target-", dir=given.text.parent) as name:
+        folder = Path(name)
+        if halves:
+            texts = [folder / "one.sql", folder / "other.sql"]
+            _dump_halves(dumping, encoding, halves, texts)
+            entries = given.counted.result()
+            if schema_parts.together(given.text, entries, texts):
+                return Schema(entries, [])
+        text = folder / "whole.sql"
+        dumping.into(text, encoding)
         entries = given.counted.result()
         if (said := schema_text.encoding(given.text)) != encoding:
-            dump(encoding=said)
+            dumping.into(text, said)
         return Schema(*schema_text.unmatched(given.text, text, entries))
-    finally:
-        text.unlink(missing_ok=True)
+
+
+def _dump_halves(
+    dumping: _Dumping, encoding: str, schemas: Sequence[str], texts: Sequence[Path]
+) -> None:
+    errors: list[BaseException] = []
+    both = dumping._replace(stop=lambda: bool(errors) or dumping.stop())
+
+    def dump(text: Path, part: Sequence[str]) -> None:
+        try:
+            both.into(text, encoding, part)
+        except BaseException as error:  # noqa: BLE001 - is raised below
+            errors.append(error)
+
+    with ThreadPoolExecutor(len(texts)) as pool:
+        wait(
+            [
+                pool.submit(dump, *each)
+                for each in zip(texts, schema_parts.arguments(schemas), strict=True)
+            ]
+        )
+    if errors:
+        raise errors[0]
 
 
 def _listed(snapshot: Exported, told: Told) -> Listing:
     told(Progress(stage="proving", about="what is to be hashed"))
     with snapshot.guard:
-        found = content.listed(snapshot.cursor)
+        found = content.listed(snapshot.cursor, rough=True)
         _none_missed(snapshot.cursor, len(found))
     return found
 

@@ -31,10 +31,13 @@ HEAD = 64 * 1024
 PREAMBLE = "preamble"
 BUCKETS = 4096
 
-_HEAD = b"\n--\n-- Name: "
+HEAD_OF_ENTRY = b"\n--\n-- Name: "
 _HEADER = re.compile(
     rb"(?P<name>.*); Type: (?P<type>[A-Z ]+); Schema: (?P<schema>.*?); Owner: (?P<owner>.*?)"
     rb"(?:; Tablespace: (?P<space>.*))?"
+)
+_HEADERS = re.compile(
+    rb"\n--\n-- Name: [^\n]*; Type: ([A-Z ]+); Schema: [^\n]*; Owner: [^\n]*(?=\n--\n)"
 )
 _CLOSING = re.compile(
     rb"\n--\n-- PostgreSQL database dump complete\n--\n+(?:\\unrestrict [^\n]*\n+)?\Z"
@@ -53,6 +56,7 @@ _STATEMENT = re.compile(
 )
 # An archive's schema refreshes its materialized views, a server's does not: that is their content.
 _DATA = ("MATERIALIZED VIEW DATA ", "TABLE DATA ", "SEQUENCE SET ", "BLOBS ", "STATISTICS DATA ")
+_DATA_TYPES = [each.strip().encode() for each in _DATA]
 _ABOUT = ("ACL ", "DEFAULT ACL ", "COMMENT ", "SECURITY LABEL ")
 _RESET = b"\nRESET SESSION AUTHORIZATION;"
 
@@ -130,14 +134,29 @@ def encoding(path: Path) -> str:
 
 def count(path: Path) -> int:
     """Return how many entries a text has; raises Incomplete if its end is missing."""
-    chunks = _chunks(_pieces(path))
-    found, last = 1, next(chunks)
-    for last in chunks:
-        header, end, _ = last.partition(b"\n--\n")
-        if end and (named := _HEADER.fullmatch(header)) and not _key(named).startswith(_DATA):
-            found += 1
+    found, last = 1, b""
+    for last in whole(_pieces(path)):
+        types = Counter(_HEADERS.findall(last))
+        found += types.total() - sum(types[each] for each in _DATA_TYPES)
     _must_end(last, path.name)
     return found
+
+
+def whole(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield a text in pieces of which each but the first begins with an entry's header."""
+    rest = b"\n"
+    for piece in pieces:
+        rest += piece
+        if (cut := rest.rfind(HEAD_OF_ENTRY)) > 0:
+            yield rest[:cut]
+            rest = rest[cut:]
+    yield rest
+
+
+def is_data(chunk: bytes) -> bool:
+    """Say whether what follows a header's beginning is of an entry that is data, not schema."""
+    named = _HEADER.fullmatch(chunk.partition(b"\n--\n")[0])
+    return named is not None and _key(named).startswith(_DATA)
 
 
 def same(expected: Path, found: Path) -> bool:
@@ -146,8 +165,8 @@ def same(expected: Path, found: Path) -> bool:
     Cheaper by far than to read either; if they are not, :func:`unmatched` says what it is.
     """
     with expected.open("rb") as one, found.open("rb") as other:
-        ends = [_ends(file) for file in (one, other)]
-        (first, start, end), (second, begin, stop) = ends
+        found_ends = [ends(file) for file in (one, other)]
+        (first, start, end), (second, begin, stop) = found_ends
         if first != second or end - start != stop - begin or not start < end:
             return False
         one.seek(start)
@@ -161,10 +180,10 @@ def same(expected: Path, found: Path) -> bool:
     return True
 
 
-def _ends(file: IO[bytes]) -> tuple[bytes, int, int]:
+def ends(file: IO[bytes]) -> tuple[bytes, int, int]:
     """Return what a text says before its first entry, and where its entries begin and end."""
     head = file.read(HEAD)
-    start = head.find(_HEAD)
+    start = head.find(HEAD_OF_ENTRY)
     size = file.seek(0, os.SEEK_END)
     at = max(0, size - HEAD)
     file.seek(at)
@@ -234,11 +253,15 @@ def of_server(
     *,
     snapshot: str | None = None,
     encoding: str = "",
+    part: Sequence[str] = (),
     deadline: float,
     stop: Stop = never,
 ) -> None:
-    """Write the schema of the login's database to a file, as the archive's own program would."""
-    given = ["--schema-only", f"--file={into}"]
+    """Write the schema of the login's database to a file, as the archive's own program would.
+
+    ``part`` are the arguments that choose some of it.
+    """
+    given = ["--schema-only", f"--file={into}", *part]
     given += [f"--snapshot={snapshot}"] if snapshot else []
     given += [f"--encoding={encoding}"] if encoding else []
     clients.run("pg_dump", given, login, deadline=deadline, stop=stop)
@@ -334,7 +357,7 @@ def _chunks(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Yield what stands before the first header, then after each, whatever pieces it came in."""
     rest = b"\n"
     for piece in pieces:
-        *whole, rest = (rest + piece).split(_HEAD)
+        *whole, rest = (rest + piece).split(HEAD_OF_ENTRY)
         yield from whole
     yield rest
 
@@ -347,7 +370,7 @@ def _split(pieces: Iterator[bytes], what: str) -> Iterator[Entry]:
         header, end, text = chunk.partition(b"\n--\n")
         named = _HEADER.fullmatch(header) if end else None
         if named is None:
-            body += _HEAD + chunk
+            body += HEAD_OF_ENTRY + chunk
             continue
         if not key.startswith(_DATA):
             yield _entry(key, body, owner)

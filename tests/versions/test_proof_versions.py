@@ -19,7 +19,9 @@ from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
 from tests import postgres_versions
 from tests.backup_torture import build as torture
-from tests.faults.backup.bed import mutate
+from tests.backup_torture.build import quoted
+from tests.faults.backup.bed import execute, mutate
+from tests.faults.backup.test_schema_parts import ALONE, are_the_whole
 
 PAIRS = [(14, 14), (13, 15), (15, 16), (16, 18), (13, 18), (18, 18)]
 
@@ -102,6 +104,16 @@ def test_what_is_allowed_hides_nothing(restored: Restored) -> None:
         mutate(restored.login, statement)
     named = {each.of for each in restored.prove().differences}
     assert not set(MUTATIONS) - named
+
+
+def test_two_halves_of_the_schema_are_the_whole(restored: Restored, tmp_path: Path) -> None:
+    """Of every kind of object a version has, one of two programs tells what a single one does."""
+    name = f"halves_{secrets.token_hex(4)}"
+    template = quoted(restored.login.database)
+    execute(restored.login.on("postgres"), f"CREATE DATABASE {name} TEMPLATE {template}")
+    copy = restored.login.on(name)
+    mutate(copy, ALONE)
+    assert are_the_whole(restored.clients, copy, tmp_path, "torture")
 
 
 def test_five_million_rows_are_proven_and_one_of_them_named(tmp_path: Path) -> None:
