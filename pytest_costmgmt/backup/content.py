@@ -205,9 +205,13 @@ class _Work:
             with self.lock:
                 self.open.add(connection)
             with connection.cursor() as cursor:
+                with asking("the types of columns"):
+                    importing(cursor, self.snapshot, timeout=self.timeout)
+                    chars = lines.chars(cursor)
+                    cursor.execute(b"ROLLBACK")
                 while (batch := self._next()) is not None:
                     with asking(f"the rows of {_names(batch)}"):
-                        self._hash(cursor, batch)
+                        self._hash(cursor, batch, chars)
         finally:
             with self.lock:
                 self.open.discard(connection)
@@ -217,11 +221,11 @@ class _Work:
         with self.lock:
             return None if self.over else next(self.waiting, None)
 
-    def _hash(self, cursor: Cursor[Any], batch: list[Listed]) -> None:
+    def _hash(self, cursor: Cursor[Any], batch: list[Listed], chars: str) -> None:
         if not batch[0].lines:
             self._hash_there(cursor, batch)
             return
-        for rest in batches(self._hash_lines(cursor, batch)):
+        for rest in batches(self._hash_lines(cursor, batch, chars)):
             self._hash_there(cursor, rest)
 
     def _hash_there(self, cursor: Cursor[Any], batch: list[Listed]) -> None:
@@ -242,10 +246,10 @@ class _Work:
             raise BackupFailed("not every relation was hashed: one was dropped meanwhile")
         self._tell(batch, found)
 
-    def _hash_lines(self, cursor: Cursor[Any], batch: list[Listed]) -> list[Listed]:
+    def _hash_lines(self, cursor: Cursor[Any], batch: list[Listed], chars: str) -> list[Listed]:
         """Hash the rows as lines; return the relations that have none."""
         importing(cursor, self.snapshot, timeout=self.timeout)
-        statements = lines.copies(cursor, [each.oid for each in batch])
+        statements = lines.copies(cursor, [each.oid for each in batch], chars)
         having = [each for each in batch if each.oid in statements]
         if having:
             cursor.execute(texts.PINS.encode())

@@ -25,23 +25,37 @@ COPIES = """
 SELECT c.oid, pg_catalog.convert_to(
          pg_catalog.format('COPY %I.%I (%s) TO STDOUT', n.nspname, c.relname, k.columns),
          pg_catalog.getdatabaseencoding())
-FROM pg_catalog.pg_class AS c
-JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace,
-LATERAL (
-    SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attname)
+FROM (
+    SELECT a.attrelid,
+           pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attname)
+             AS columns
     FROM pg_catalog.pg_attribute AS a
-    JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-    HAVING pg_catalog.bool_and(a.attgenerated = ''
-               AND COALESCE(NULLIF(t.typbasetype, 0), t.oid) NOT IN (18, 1002))
-) AS k (columns)
-WHERE c.relkind = 'r' AND c.oid IN ({oids})
+    WHERE a.attrelid IN ({oids}) AND a.attnum > 0 AND NOT a.attisdropped
+    GROUP BY a.attrelid
+    HAVING pg_catalog.bool_and(a.attgenerated = '' AND a.atttypid NOT IN ({chars}))
+) AS k
+JOIN pg_catalog.pg_class AS c ON c.oid = k.attrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r'
+"""
+
+# "char", its array, and domains over them.
+CHARS = """
+SELECT t.oid FROM pg_catalog.pg_type AS t
+WHERE COALESCE(NULLIF(t.typbasetype, 0), t.oid) IN (18, 1002)
 """
 
 
-def copies(cursor: Cursor[Any], oids: Sequence[int]) -> dict[int, bytes]:
-    """Return the statement for each table whose rows can be told as lines."""
-    cursor.execute(COPIES.replace("{oids}", ", ".join(map(str, oids))).encode())
+def chars(cursor: Cursor[Any]) -> str:
+    """Return the types whose text depends on the version, as SQL."""
+    cursor.execute(CHARS.encode())
+    return ", ".join(str(oid) for (oid,) in cursor)
+
+
+def copies(cursor: Cursor[Any], oids: Sequence[int], chars: str) -> dict[int, bytes]:
+    """Return the statement for each table whose rows can be told as lines: see :func:`chars`."""
+    wanted = COPIES.replace("{oids}", ", ".join(map(str, oids))).replace("{chars}", chars)
+    cursor.execute(wanted.encode())
     return dict(cursor.fetchall())
 
 

@@ -86,13 +86,21 @@ def columns(version: int) -> str:
     return f"""
 SELECT CASE WHEN c.relkind IN ('i', 'I') THEN 'index column ' ELSE 'column ' END
        || pg_catalog.format('%I.%I.%I', n.nspname, c.relname, a.attname), v.name, v.value
-  FROM pg_catalog.pg_attribute AS a
+  FROM (
+    -- Of very many columns nothing was set: they are left out before anything is joined.
+    SELECT a.*, t.typstorage
+      FROM pg_catalog.pg_attribute AS a
+      JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
+     WHERE a.attnum > 0 AND NOT a.attisdropped
+       AND (a.attstattarget <> -1 OR a.attstorage <> t.typstorage OR a.attoptions IS NOT NULL
+            OR a.attfdwoptions IS NOT NULL OR a.attacl IS NOT NULL OR {compression} IS NOT NULL)
+    OFFSET 0
+   ) AS a
   JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-  JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
  CROSS JOIN LATERAL (VALUES
     ('statistics target', NULLIF(a.attstattarget, -1)::pg_catalog.text),
-    ('storage', CASE WHEN a.attstorage <> t.typstorage AND c.relkind NOT IN ('i', 'I')
+    ('storage', CASE WHEN a.attstorage <> a.typstorage AND c.relkind NOT IN ('i', 'I')
         THEN CASE a.attstorage WHEN 'p' THEN 'plain' WHEN 'e' THEN 'external'
              WHEN 'm' THEN 'main' WHEN 'x' THEN 'extended' END END),
     ('compression', CASE {compression} WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' END),
@@ -101,10 +109,7 @@ SELECT CASE WHEN c.relkind IN ('i', 'I') THEN 'index column ' ELSE 'column ' END
         THEN 'md5 ' || pg_catalog.md5({options("a.attfdwoptions")}) END),
     ('ACL', {privileges})
    ) AS v (name, value)
- WHERE v.value IS NOT NULL AND a.attnum > 0 AND NOT a.attisdropped
-   AND (a.attstattarget <> -1 OR a.attstorage <> t.typstorage OR a.attoptions IS NOT NULL
-        OR a.attfdwoptions IS NOT NULL OR a.attacl IS NOT NULL OR {compression} IS NOT NULL)
-   AND c.relkind <> 't' AND {USER_SCHEMA} AND {OWNED.format("pg_class", "c")}"""
+ WHERE v.value IS NOT NULL AND c.relkind <> 't' AND {USER_SCHEMA} AND {OWNED.format("pg_class", "c")}"""
 
 
 def indexes(_version: int) -> str:
