@@ -109,7 +109,8 @@ SELECT CASE WHEN c.relkind IN ('i', 'I') THEN 'index column ' ELSE 'column ' END
         THEN 'md5 ' || pg_catalog.md5({options("a.attfdwoptions")}) END),
     ('ACL', {privileges})
    ) AS v (name, value)
- WHERE v.value IS NOT NULL AND c.relkind <> 't' AND {USER_SCHEMA} AND {OWNED.format("pg_class", "c")}"""
+ WHERE v.value IS NOT NULL AND c.relkind <> 't' AND {USER_SCHEMA}
+   AND {OWNED.format("pg_class", "c")}"""
 
 
 def indexes(_version: int) -> str:

@@ -82,7 +82,7 @@ def test_a_list_that_misses_relations_is_an_error(
 ) -> None:
     """Relations are counted otherwise than they are listed: a short list is noticed."""
     listed = content.listed
-    monkeypatch.setattr(content, "listed", lambda cursor: listed(cursor)[:-1])
+    monkeypatch.setattr(content, "listed", lambda cursor, **given: listed(cursor, **given)[:-1])
     with restored.copy() as copy, pytest.raises(NothingCompared, match="were listed"):
         restored.proof(copy)
 
