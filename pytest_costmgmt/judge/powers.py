@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from pytest_costmgmt.facts.roles import (
     PUBLIC,
     FileGrant,
@@ -21,6 +23,18 @@ from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement
 from pytest_costmgmt.judge.reach import Hold, holds, revoke
 from pytest_costmgmt.judge.sqltext import ident
 from pytest_costmgmt.requirements.model import Requirements
+
+PROVIDERS = {
+    "alloydbsuperuser": "AlloyDB",
+    "azure_pg_admin": "Azure",
+    "cloudsqlsuperuser": "Cloud SQL",
+    "neon_superuser": "Neon",
+    "rds_superuser": "RDS and Aurora",
+}
+"""Roles that a managed service gives its administrators in place of SUPERUSER, and whose they are.
+
+They may have no attribute at all: the service's own code looks at the membership.
+"""
 
 FILE_ROLES = {
     "pg_execute_server_program": "runs programs on the server",
@@ -44,8 +58,21 @@ _REPLICATION = _Power("REPLICATION", lambda role: role.replication)
 
 
 def superusers(facts: RoleFacts, requirements: Requirements) -> Judgement:
-    """Judge that no role of the application is, or can become, a superuser."""
-    return _attributes(facts, requirements, _SUPERUSER)
+    """Judge that no role of the application is, or can become, a superuser.
+
+    A managed service's own kind of superuser is one too.
+    """
+    judged = _attributes(facts, requirements, _SUPERUSER)
+    findings = list(judged.findings)
+    for subject in subjects_of(facts, requirements):
+        reached = (hold for hold in holds(facts.memberships, subject.name))
+        telling = {
+            hold: f"the superuser of {PROVIDERS[hold.role]}"
+            for hold in reached
+            if hold.role in PROVIDERS
+        }
+        findings += _through(facts, subject, telling)
+    return msgspec.structs.replace(judged, findings=tuple(findings))
 
 
 def creators(facts: RoleFacts, requirements: Requirements) -> Judgement:

@@ -79,6 +79,17 @@ FAULTS = (
         ),
     ),
     Fault(
+        # As RDS has it: what the role gives stands in no attribute.
+        id="rol-superuser-of-a-managed-service",
+        check="CM-ROL-004",
+        plant=admin(
+            "CREATE ROLE rds_superuser",
+            "CREATE ROLE costmgmt_team",
+            "GRANT rds_superuser TO costmgmt_team",
+            "GRANT costmgmt_team TO {role}",
+        ),
+    ),
+    Fault(
         id="rol-createrole",
         check="CM-ROL-005",
         plant=admin("ALTER ROLE {role} CREATEROLE"),
