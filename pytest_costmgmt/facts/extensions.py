@@ -49,6 +49,9 @@ class ExtensionCatalog(msgspec.Struct, frozen=True, kw_only=True):
     migrated: bool
     migrated_tenants: int
     allowed: tuple[str, ...] | None = None
+    "What the provider lets anybody create at all (None: everything)."
+    allowed_by: str = ""
+    "The setting that says so, one of :data:`ALLOW_LISTS`."
 
     def of(self, name: str) -> Installed | None:
         """Return the installed extension of this name if there is one."""
@@ -78,9 +81,14 @@ JOIN pg_catalog.pg_available_extension_versions v
   ON v.name = a.name AND v.version = a.default_version
 WHERE a.name = ANY (%s) ORDER BY 1"""
 
-# Azure Database for PostgreSQL: pg_available_extensions tells of the others too.
-ALLOWED = "azure.extensions"
-_ALLOWED = "SELECT pg_catalog.current_setting(%s, true)"
+AZURE, RDS = "azure.extensions", "rds.allowed_extensions"
+ALLOW_LISTS = (AZURE, RDS)
+"""Settings by which a provider restricts CREATE EXTENSION; pg_available_extensions tells of the
+others too. Unset, Azure's allows nothing and Amazon's (RDS, Aurora) everything, as ``*`` does.
+"""
+_ALLOWED = """
+SELECT a.name, pg_catalog.current_setting(a.name, true)
+FROM pg_catalog.unnest(%s::pg_catalog.text[]) WITH ORDINALITY AS a (name, place) ORDER BY a.place"""
 
 _CIRCUMSTANCES = """
 SELECT (SELECT pg_catalog.has_database_privilege(r.oid, d.oid, 'CREATE')
@@ -107,6 +115,7 @@ def read(cursor: Any, requirements: Requirements, context: Context) -> Extension
         "table": requirements.migrations.table,
     }
     creates, superuser, migrated, tenants = cursor.execute(_CIRCUMSTANCES, asked).fetchone()
+    allowed, by = _allowed(cursor) if missing else (None, "")
     return ExtensionCatalog(
         installed=installed,
         available=_available(cursor, missing) if missing else (),
@@ -114,15 +123,20 @@ def read(cursor: Any, requirements: Requirements, context: Context) -> Extension
         role_superuser=superuser,
         migrated=migrated,
         migrated_tenants=tenants,
-        allowed=_allowed(cursor) if missing else None,
+        allowed=allowed,
+        allowed_by=by,
     )
 
 
-def _allowed(cursor: Any) -> tuple[str, ...] | None:
-    (listed,) = cursor.execute(_ALLOWED, [ALLOWED]).fetchone()
-    if listed is None:
-        return None
-    return tuple(name for each in listed.split(",") if (name := each.strip().lower()))
+def _allowed(cursor: Any) -> tuple[tuple[str, ...] | None, str]:
+    """Return what may be created, and the setting that says so: None and "" if all may be."""
+    for setting, listed in cursor.execute(_ALLOWED, [list(ALLOW_LISTS)]).fetchall():
+        if listed is None or (setting == RDS and not listed.strip()):
+            continue
+        names = tuple(name for each in listed.split(",") if (name := each.strip().lower()))
+        if "*" not in names:
+            return names, setting
+    return None, ""
 
 
 def _available(cursor: Any, names: list[str]) -> tuple[Available, ...]:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from pytest_costmgmt.facts.extensions import ALLOWED, ExtensionCatalog, Installed
+from pytest_costmgmt.facts.extensions import AZURE, ExtensionCatalog, Installed
 from pytest_costmgmt.facts.usability import Counting, UsabilityFacts, Use
 from pytest_costmgmt.judge.finding import (
     Finding,
@@ -262,9 +262,9 @@ def _obstacles(
     elif catalog.allowed is not None and need.name.lower() not in catalog.allowed:
         yield Finding(
             summary=f"this server's provider lets nobody create extension {need.name}",
-            expected=f"{need.name} among the extensions that {ALLOWED} allows",
-            found=f"{ALLOWED} allows {', '.join(catalog.allowed) or 'none'}",
-            fix=_allow(catalog.allowed, requirements),
+            expected=f"{need.name} among the extensions that {catalog.allowed_by} allows",
+            found=f"{catalog.allowed_by} allows {', '.join(catalog.allowed) or 'none'}",
+            fix=_allow(catalog.allowed_by, catalog.allowed, requirements),
         )
     elif need.created_by == "application" and not _may_create(catalog, need.name):
         role, database = requirements.role.name, requirements.database.name
@@ -279,13 +279,21 @@ def _obstacles(
         )
 
 
-def _allow(allowed: Sequence[str], requirements: Requirements) -> Fix:
+def _allow(setting: str, allowed: Sequence[str], requirements: Requirements) -> Fix:
     names = dict.fromkeys([*allowed, *(each.name for each in requirements.extensions)])
+    listed = ",".join(names)
+    text = (
+        "# Aurora: modify-db-cluster-parameter-group --db-cluster-parameter-group-name\n"
+        "aws rds modify-db-parameter-group --db-parameter-group-name GROUP \\\n  --parameters"
+        f" \"ParameterName={setting},ParameterValue='{listed}',ApplyMethod=immediate\""
+    )
+    if setting == AZURE:
+        text = (
+            "az postgres flexible-server parameter set --resource-group GROUP"
+            f" --server-name SERVER \\\n  --name {setting} --value {listed}"
+        )
     return Fix(
-        kind="shell",
-        text="az postgres flexible-server parameter set --resource-group GROUP"
-        f" --server-name SERVER \\\n  --name {ALLOWED} --value {','.join(names)}",
-        needs="whoever may set the server's parameters at its provider",
+        kind="shell", text=text, needs="whoever may set the server's parameters at its provider"
     )
 
 

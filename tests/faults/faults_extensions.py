@@ -34,6 +34,18 @@ FAULTS = (
         ),
     ),
     Fault(
+        id="ext-missing-and-not-allowed-by-amazon",
+        check="CM-EXT-001",
+        plant=admin(
+            "DROP EXTENSION pg_trgm CASCADE",
+            "ALTER DATABASE {database} SET rds.allowed_extensions = 'pg_stat_statements,uuid-ossp'",
+        ),
+        fix=admin(
+            "ALTER DATABASE {database} SET rds.allowed_extensions = '*'",
+            "CREATE EXTENSION pg_trgm SCHEMA public",
+        ),
+    ),
+    Fault(
         id="ext-pg-stat-statements-missing",
         check="CM-EXT-002",
         plant=admin("DROP EXTENSION pg_stat_statements"),
