@@ -82,7 +82,9 @@ class Gathering:
 
     def _read(self, family: str, read: Callable[[], Fact]) -> Fact | None:
         try:
-            return read()
+            # A server may break off anywhere, also where no reader expects it.
+            with asking(f"reading the facts about {family}"):
+                return read()
         except CostMgmtError as error:
             self.errors[family] = str(error)
             return None
@@ -147,7 +149,8 @@ class Gathering:
 
     def _migrations(self) -> migrations.MigrationFacts:
         expected = self._expected()
-        with read_only(self._reading(), timeout=STATEMENT_TIMEOUT) as cursor:
+        what = f"reading the recorded migrations of {self.context.database!r}"
+        with asking(what), read_only(self._reading(), timeout=STATEMENT_TIMEOUT) as cursor:
             return migrations.read(cursor, self.requirements, expected)
 
     def _hazards(self) -> hazards.HazardFacts | None:

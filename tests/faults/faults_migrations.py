@@ -172,4 +172,14 @@ FAULTS = [
         why_also="the schema belongs to another role than the application's, which cannot dump it",
         as_admin=False,
     ),
+    Fault(
+        id="mig-catalog-hidden-from-the-application",
+        check="CM-MIG-001",
+        plant=(Sql(statements=("REVOKE SELECT ON pg_catalog.pg_attribute FROM PUBLIC",)),),
+        expected="error",
+        also=("CM-BKP-001", "CM-BKP-002", "CM-BKP-003"),
+        why_also="what a backup would lose is read from the same catalog",
+        fix=(Sql(statements=("GRANT SELECT ON pg_catalog.pg_attribute TO PUBLIC",)),),
+        as_admin=False,
+    ),
 ]
