@@ -24,6 +24,7 @@ from pytest_costmgmt.requirements.model import MigrationNeeds, Requirements
 __all__ = [
     "ASKING",
     "Expected",
+    "Lacking",
     "Migration",
     "MigrationFacts",
     "Recorded",
@@ -41,7 +42,7 @@ CHUNK = 400
 rolled back, out of the server's one table of locks, which the application shares."""
 
 _NAMED = 10
-"Tables of public that are named where nothing records its migrations."
+"Tables that are named where more are there, or missing."
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -51,13 +52,22 @@ class Recorded(msgspec.Struct, frozen=True):
     applied: tuple[str, ...]
 
 
+class Lacking(msgspec.Struct, frozen=True):
+    """How many tables of the template's a schema has not, and the first of them."""
+
+    schema: str
+    count: int
+    examples: tuple[str, ...]
+
+
 class MigrationFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is expected (None: nobody was asked) and what the database records.
 
     ``schemas`` are all but the system's; ``unreadable`` maps those whose records ``reader`` may
     not see to the reason. ``tenants`` are the tenant table's rows, None if there is none, or if
     ``tenants_unreadable`` says why they cannot be seen. ``public_tables`` are some names of tables
-    beside a missing ``django_migrations``.
+    beside a missing ``django_migrations``. ``lacking`` tells of schemas that record what the
+    template schema does, and have not all of its tables.
     """
 
     database: str
@@ -69,6 +79,7 @@ class MigrationFacts(msgspec.Struct, frozen=True, kw_only=True):
     tenants_unreadable: str = ""
     unreadable: dict[str, str] = msgspec.field(default_factory=dict)
     public_tables: tuple[str, ...] = ()
+    lacking: tuple[Lacking, ...] = ()
 
     @property
     def recording(self) -> frozenset[str]:
@@ -132,6 +143,18 @@ WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p') AND NOT EXISTS (
     AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
 ORDER BY 1 LIMIT %(limit)s"""
 
+# Partitions come and go with the months.
+_LACKING = """
+SELECT schema.name, pg_catalog.count(*),
+       (pg_catalog.array_agg(t.relname::pg_catalog.text ORDER BY t.relname))[1:%(limit)s]
+FROM pg_catalog.pg_class t JOIN pg_catalog.pg_namespace template ON template.oid = t.relnamespace
+CROSS JOIN pg_catalog.unnest(%(schemas)s::pg_catalog.text[]) AS schema (name)
+WHERE template.nspname = %(template)s AND t.relkind IN ('r', 'p') AND NOT t.relispartition
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = schema.name AND c.relname = t.relname AND c.relkind IN ('r', 'p'))
+GROUP BY schema.name ORDER BY schema.name"""
+
 _WHERE = "SELECT pg_catalog.current_database()::pg_catalog.text, CURRENT_USER::pg_catalog.text"
 
 # A hash of what each schema records; whoever has the same hash has the same content. Not md5,
@@ -156,17 +179,32 @@ def read(cursor: Any, requirements: Requirements, expected: Expected | None) -> 
     having = [table for table in tables if table.quoted is not None]
     readable = [table for table in having if not table.problem]
     tenants, why = _tenants(cursor, needs)
+    recorded = _recorded(cursor, readable)
     return MigrationFacts(
         database=database,
         reader=reader,
         expected=expected,
         schemas=tuple(table.schema for table in tables),
-        recorded=_recorded(cursor, readable),
+        recorded=recorded,
         tenants=tenants,
         tenants_unreadable=why,
         unreadable={table.schema: table.problem for table in having if table.problem},
         public_tables=_public_tables(cursor, needs, having),
+        lacking=_lacking(cursor, needs, recorded),
     )
+
+
+def _lacking(
+    cursor: Any, needs: MigrationNeeds, recorded: Iterable[Recorded]
+) -> tuple[Lacking, ...]:
+    """Compare with the template whoever should be as it is: who records the same."""
+    template = needs.template_schema
+    alike = next((group.schemas for group in recorded if template in group.schemas), ())
+    # The shared schema records the tenants' migrations too, and has other tables.
+    others = [name for name in alike if name not in {template, needs.tenant_schema}]
+    asked = {"schemas": others, "template": template, "limit": _NAMED}
+    rows = cursor.execute(_LACKING, asked)
+    return tuple(Lacking(name, count, tuple(first)) for name, count, first in rows)
 
 
 def _public_tables(cursor: Any, needs: MigrationNeeds, having: Sequence[_Table]) -> tuple[str, ...]:

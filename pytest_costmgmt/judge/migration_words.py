@@ -112,6 +112,16 @@ def restore_tenant(facts: MigrationFacts, name: str) -> Fix:
     return Fix(kind="shell", text=text, needs=OPERATOR)
 
 
+def restore_tables(name: str) -> Fix:
+    """Bring back what a tenant's schema lost."""
+    text = (
+        "# No migration makes them again. What the last backup has of this schema:\n"
+        f"pg_restore --list ARCHIVE | grep -F {shlex.quote(name)}\n"
+        "# Restore the schema from it as a whole: keys, indexes and rows may be gone as well."
+    )
+    return Fix(kind="shell", text=text, needs=OPERATOR)
+
+
 def adopt(facts: MigrationFacts, name: str) -> Fix:
     """Give a schema its tenant back, or take it away."""
     text = (

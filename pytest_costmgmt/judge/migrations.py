@@ -189,7 +189,10 @@ def leftovers(facts: MigrationFacts, requirements: Requirements, context: Contex
 
 
 def tenants(facts: MigrationFacts, requirements: Requirements, context: Context) -> Judgement:
-    """Judge that every row of the tenant table has its schema."""
+    """Judge that every row of the tenant table has its schema, and no part of it is missing.
+
+    A schema that records what the template does has all of the template's tables.
+    """
     if (nothing := _nothing_yet(facts, context)) is not None:
         return nothing
     needs = requirements.migrations
@@ -205,6 +208,20 @@ def tenants(facts: MigrationFacts, requirements: Requirements, context: Context)
         )
         for name in facts.tenants
         if name not in facts.schemas
+    ]
+    findings += [
+        Finding(
+            summary=f"the schema of tenant {lost.schema!r} lacks"
+            f" {counted(range(lost.count), 'table')}: {', '.join(lost.examples)}"
+            + " ..."
+            * (lost.count > len(lost.examples)),
+            expected=f"every table of schema {ident(needs.template_schema)}: both record the same"
+            " migrations",
+            found="recorded as made, and gone: dropped, or a restore went on after an error",
+            fix=words.restore_tables(lost.schema),
+        )
+        for lost in facts.lacking
+        if lost.schema in facts.tenants
     ]
     return judgement(
         [f"table {table}", *facts.tenants],

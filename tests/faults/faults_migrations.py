@@ -25,11 +25,15 @@ def app(*statements: str) -> tuple[Sql, ...]:
 
 
 def copy_of_records(schema: str, source: str = "template0") -> tuple[str, ...]:
-    """Return what gives a schema the records of another, with ids of its own."""
-    return (
-        f"CREATE TABLE {schema}.django_migrations (LIKE {source}.django_migrations INCLUDING ALL)",
-        copy_of_rows(schema, source),
+    """Return what gives a schema the tables and records of another, with ids of its own."""
+    tables = (
+        "DO $$ DECLARE one name; BEGIN FOR one IN SELECT relname FROM pg_class"
+        f" WHERE relnamespace = '{source}'::regnamespace AND relkind IN ('r', 'p')"
+        " AND NOT relispartition LOOP EXECUTE format("
+        "'CREATE TABLE IF NOT EXISTS %s.%I (LIKE %s.%I INCLUDING ALL)',"
+        f" '{schema}', one, '{source}', one); END LOOP; END $$"
     )
+    return tables, copy_of_rows(schema, source)
 
 
 def copy_of_rows(schema: str, source: str = "template0") -> str:
@@ -138,6 +142,19 @@ FAULTS = [
         check="CM-MIG-005",
         plant=app(f"DROP SCHEMA {ORG} CASCADE"),
         fix=app(f"CREATE SCHEMA {ORG}", *copy_of_records(ORG)),
+    ),
+    Fault(
+        # What `psql < dump` leaves, which went on after an error.
+        id="mig-tenant-table-lost",
+        check="CM-MIG-005",
+        plant=app(
+            f"CREATE TABLE public.kept (LIKE {ACCT}.reporting_costline INCLUDING ALL)",
+            f"DROP TABLE {ACCT}.reporting_costline CASCADE",
+        ),
+        fix=app(
+            f"CREATE TABLE {ACCT}.reporting_costline (LIKE public.kept INCLUDING ALL)",
+            "DROP TABLE public.kept",
+        ),
     ),
     Fault(
         id="mig-template-dropped",

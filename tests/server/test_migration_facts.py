@@ -256,3 +256,25 @@ def test_a_schema_that_goes_away_meanwhile_is_an_error_that_says_so(database: Lo
         pytest.raises(FactUnavailable, match="Run again"),
     ):
         facts.read(Dropping(cursor), load("koku-hive"), EXPECTED)
+
+
+def test_a_tenant_is_held_against_its_template_table_by_table(database: Login) -> None:
+    """A table that is gone is told; one more, a partition, and who records otherwise are not."""
+    execute(
+        database,
+        "CREATE TABLE template0.costs (at date) PARTITION BY RANGE (at)",
+        "CREATE TABLE template0.costs_default PARTITION OF template0.costs DEFAULT",
+    )
+    tenant(database, "acct1", "org2", "org3")
+    execute(
+        database,
+        "CREATE TABLE acct1.costs (at date)",
+        "CREATE TABLE acct1.costs_tmp (at date)",
+        "DELETE FROM org3.django_migrations WHERE name = '0149'",
+        "CREATE VIEW org2.costs AS SELECT 1 AS at",
+    )
+    found = read(database)
+    assert found.lacking == (facts.Lacking("org2", 1, ("costs",)),)
+    said = failing(found)
+    assert said.pop("missing")
+    assert said == {"tenants": ["the schema of tenant 'org2' lacks 1 table: costs"]}
