@@ -7,7 +7,7 @@ from pytest_costmgmt.engine.evidence import require
 from pytest_costmgmt.facts.access import AccessFacts
 from pytest_costmgmt.facts.catalog import Catalog
 from pytest_costmgmt.facts.context import Context
-from pytest_costmgmt.judge import collations, session
+from pytest_costmgmt.judge import collations, keeping, session
 from pytest_costmgmt.judge import server as judge
 from pytest_costmgmt.requirements.model import Requirements
 
@@ -247,3 +247,21 @@ def test_event_triggers(costmgmt_catalog: Catalog, costmgmt_context: Context) ->
             costmgmt_catalog.server, costmgmt_catalog.privileges.used, costmgmt_context
         )
     )
+
+
+@check(
+    id="CM-SRV-013",
+    level=SHOULD,
+    effect=READ_ONLY,
+    since="1.0",
+    rationale=(
+        "fsync or autovacuum is turned off for a fast import or a repair, and stays so: all is"
+        " well until the machine crashes, or until dead rows have filled the disk."
+    ),
+    reference="PostgreSQL's documentation, Write Ahead Log (fsync); Routine Vacuuming; Developer"
+    " Options",
+    after=("CM-CON-002",),
+)
+def test_what_is_stored_is_kept(costmgmt_catalog: Catalog, costmgmt_context: Context) -> None:
+    """No setting of the server SHOULD put what is stored at risk."""
+    require(keeping.kept(costmgmt_catalog.server, costmgmt_context))

@@ -60,6 +60,14 @@ class EventTrigger(msgspec.Struct, frozen=True, kw_only=True):
     extension: str = ""
 
 
+class KeepingSetting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting on which what is stored depends; ``source`` is pg_settings'."""
+
+    name: str
+    value: str
+    source: str
+
+
 class Connections(msgspec.Struct, frozen=True, kw_only=True):
     """How many sessions the server takes, and who holds them. -1 is no limit.
 
@@ -104,6 +112,7 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     "The database's own: whoever may create in the database may create there."
     collations: tuple[CollationVersion, ...]
     event_triggers: tuple[EventTrigger, ...]
+    keeping: tuple[KeepingSetting, ...]
     hidden: dict[str, str]
     "What could not be seen: name to reason."
 
@@ -134,7 +143,7 @@ WITH me AS (
   SELECT d.oid, d.datconnlimit, d.encoding, d.dattablespace FROM pg_catalog.pg_database d
    WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
 ), known AS (
-  SELECT s.name, s.setting, s.reset_val, s.context, s.pending_restart
+  SELECT s.name, s.setting, s.reset_val, s.context, s.pending_restart, s.source
     FROM pg_catalog.pg_settings s
 ), busy AS (
   SELECT a.datid, a.usesysid FROM pg_catalog.pg_stat_activity a
@@ -211,6 +220,9 @@ SELECT pg_catalog.jsonb_build_object(
        AND NOT pg_catalog.has_tablespace_privilege(me.oid, t.oid, 'CREATE')),
   'own_tablespace', (SELECT t.spcname FROM pg_catalog.pg_tablespace t
      JOIN here ON here.dattablespace OPERATOR(pg_catalog.=) t.oid),
+  'keeping', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('name', k.name,
+       'value', k.setting, 'source', k.source) ORDER BY k.name) FROM known k
+     WHERE k.name OPERATOR(pg_catalog.=) ANY (%(keeping)s::pg_catalog.text[])),
   'collations', (SELECT pg_catalog.jsonb_agg(v.one) FROM versions v),
   'event_triggers', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
        'name', e.evtname, 'event', e.evtevent, 'tags', coalesce(e.evttags, '{}'),
@@ -239,6 +251,9 @@ _NAMES = (
     "shared_preload_libraries",
 )
 
+# Not full_page_writes: whoever stores pages whole (ZFS, some providers) turns it off rightly.
+_KEEPING = ("autovacuum", "fsync", "ignore_checksum_failure", "track_counts", "zero_damaged_pages")
+
 
 def read(cursor: Any, requirements: Requirements, context: Context) -> ServerFacts:
     """Return the facts that ``cursor``'s transaction sees, in the application's database.
@@ -252,6 +267,7 @@ def read(cursor: Any, requirements: Requirements, context: Context) -> ServerFac
             "role": context.role,
             "hive": requirements.hive.database,
             "names": list(_NAMES),
+            "keeping": list(_KEEPING),
             "witnesses": list(PRELOAD_WITNESS.values()),
         },
     )
@@ -277,6 +293,7 @@ def _shaped(raw: dict[str, Any]) -> ServerFacts:
             "denied_tablespaces",
             "collations",
             "event_triggers",
+            "keeping",
         )
     }
     hidden = {}

@@ -25,6 +25,9 @@ from tests.faults.model import Fault
 
 HEALTHY = Fault(id="none", check="")
 
+KEEPS = ("fsync = on",)
+"What a customer's server has, and an embedded one goes without: nothing of it outlives the run."
+
 
 class Beds:
     """Copies of the healthy server, and what the suite says of an unharmed one."""
@@ -83,7 +86,7 @@ class Beds:
                 programs=self.programs,
                 template=data,
                 superuser_password=administrator.password,
-                conf=(*(network if fault.network else ()), *conf),
+                conf=(*KEEPS, *(network if fault.network else ()), *conf),
                 hba_first=fault.hba,
             )
         superuser = instance.superuser

@@ -257,4 +257,20 @@ FAULTS = [
         expected="unverifiable",
         fix=_sql('ALTER EVENT TRIGGER "no ddl" DISABLE'),
     ),
+    Fault(
+        id="srv-no-fsync",
+        check="CM-SRV-013",
+        conf=("fsync = off",),
+    ),
+    Fault(
+        id="srv-damage-is-hidden-and-nothing-is-vacuumed",
+        check="CM-SRV-013",
+        plant=_sql(
+            "ALTER SYSTEM SET zero_damaged_pages = on",
+            "ALTER SYSTEM SET ignore_checksum_failure = on",
+            "ALTER SYSTEM SET autovacuum = off",
+            "ALTER SYSTEM SET track_counts = off",
+            "SELECT pg_reload_conf()",
+        ),
+    ),
 ]
