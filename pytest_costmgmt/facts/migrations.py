@@ -37,9 +37,9 @@ __all__ = [
 ASKING = 60.0
 "Seconds that the application may take to tell its migrations."
 
-CHUNK = 400
-"""Schemas in one statement. Each costs two locks (table and index) until the chunk's savepoint is
-rolled back, out of the server's one table of locks, which the application shares."""
+CHUNK = 300
+"""Schemas in one statement. Each costs three locks (table, index, sequence) until the chunk's
+savepoint is rolled back, out of the server's one table of locks, which the application shares."""
 
 _NAMED = 10
 "Tables that are named where more are there, or missing."
@@ -67,7 +67,8 @@ class MigrationFacts(msgspec.Struct, frozen=True, kw_only=True):
     not see to the reason. ``tenants`` are the tenant table's rows, None if there is none, or if
     ``tenants_unreadable`` says why they cannot be seen. ``public_tables`` are some names of tables
     beside a missing ``django_migrations``. ``lacking`` tells of schemas that record what the
-    template schema does, and have not all of its tables.
+    template schema does, and have not all of its tables, ``behind`` names those whose next record
+    would get an id that is there.
     """
 
     database: str
@@ -80,6 +81,7 @@ class MigrationFacts(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: dict[str, str] = msgspec.field(default_factory=dict)
     public_tables: tuple[str, ...] = ()
     lacking: tuple[Lacking, ...] = ()
+    behind: tuple[str, ...] = ()
 
     @property
     def recording(self) -> frozenset[str]:
@@ -94,13 +96,17 @@ class MigrationFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Table(NamedTuple):
-    """A schema and its ``django_migrations``: ``quoted`` is None where there is none."""
+    """A schema and its ``django_migrations``: ``quoted`` is None where there is none.
+
+    ``sequence`` gives its ids, and is None where none does, or where it may not be read.
+    """
 
     schema: str
     quoted: str | None
     usage: bool
     select: bool
     columns: bool
+    sequence: str | None
 
     @property
     def problem(self) -> str:
@@ -119,7 +125,17 @@ SELECT n.nspname::pg_catalog.text,
        pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
        COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false),
        3 = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
-            WHERE a.attrelid = c.oid AND a.attname IN ('id', 'app', 'name'))
+            WHERE a.attrelid = c.oid AND a.attname IN ('id', 'app', 'name')),
+       (SELECT pg_catalog.format('%%I.%%I', w.nspname, q.relname)
+        FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a
+             ON a.attrelid = c.oid AND a.attname = 'id' AND a.attnum = d.refobjsubid
+        JOIN pg_catalog.pg_class q ON q.oid = d.objid AND q.relkind = 'S'
+        JOIN pg_catalog.pg_namespace w ON w.oid = q.relnamespace
+        WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+          AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+          AND d.refobjid = c.oid AND d.deptype IN ('a', 'i')
+          AND pg_catalog.has_schema_privilege(w.oid, 'USAGE')
+          AND pg_catalog.has_table_privilege(q.oid, 'SELECT') LIMIT 1)
 FROM pg_catalog.pg_namespace n
 LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = %(table)s
      AND c.relkind IN ('r', 'p')
@@ -161,7 +177,10 @@ _WHERE = "SELECT pg_catalog.current_database()::pg_catalog.text, CURRENT_USER::p
 # which a server in FIPS mode refuses.
 _DIGEST = """
 SELECT {index}, pg_catalog.count(*), pg_catalog.hashtextextended(pg_catalog.string_agg(
-    pg_catalog.format('%s.%s', m.app, m.name), E'\\n' ORDER BY m.id), 0) FROM {table} m"""
+    pg_catalog.format('%s.%s', m.app, m.name), E'\\n' ORDER BY m.id), 0), {behind} FROM {table} m"""
+# Whether the next id is one that is there. A sequence that was never used gives its last_value.
+_BEHIND = """(SELECT pg_catalog.max(m.id) > s.last_value - CASE WHEN s.is_called THEN 0 ELSE 1 END
+    FROM {sequence} s)"""
 _CONTENT = """
 SELECT {index}, pg_catalog.array_agg(
     pg_catalog.format('%s.%s', m.app, m.name) ORDER BY m.id) FROM {table} m"""
@@ -179,7 +198,7 @@ def read(cursor: Any, requirements: Requirements, expected: Expected | None) -> 
     having = [table for table in tables if table.quoted is not None]
     readable = [table for table in having if not table.problem]
     tenants, why = _tenants(cursor, needs)
-    recorded = _recorded(cursor, readable)
+    recorded, behind = _recorded(cursor, readable)
     return MigrationFacts(
         database=database,
         reader=reader,
@@ -191,6 +210,7 @@ def read(cursor: Any, requirements: Requirements, expected: Expected | None) -> 
         unreadable={table.schema: table.problem for table in having if table.problem},
         public_tables=_public_tables(cursor, needs, having),
         lacking=_lacking(cursor, needs, recorded),
+        behind=behind,
     )
 
 
@@ -233,23 +253,32 @@ def _tenants(cursor: Any, needs: MigrationNeeds) -> tuple[tuple[str, ...] | None
     return tuple(name for (name,) in rows if name), ""
 
 
-def _recorded(cursor: Any, tables: Sequence[_Table]) -> tuple[Recorded, ...]:
-    """Group the schemas by what they record, and read each group's content once."""
+def _recorded(
+    cursor: Any, tables: Sequence[_Table]
+) -> tuple[tuple[Recorded, ...], tuple[str, ...]]:
+    """Group the schemas by what they record, and read each group's content once.
+
+    Return also those whose sequence is behind their ids.
+    """
     if not tables:
-        return ()
+        return (), ()
     cursor.execute("SAVEPOINT costmgmt_migrations")
     groups: dict[tuple[int, int | None], list[int]] = {}
-    for index, count, digest in _each(cursor, _DIGEST, tables, range(len(tables))):
+    late = []
+    for index, count, digest, behind in _each(cursor, _DIGEST, tables, range(len(tables))):
         groups.setdefault((count, digest), []).append(index)
+        if behind:
+            late.append(index)
     firsts = [members[0] for members in groups.values()]
     contents = dict(_each(cursor, _CONTENT, tables, firsts))
-    return tuple(
+    recorded = tuple(
         Recorded(
             schemas=tuple(tables[index].schema for index in members),
             applied=tuple(contents[members[0]] or ()),
         )
         for members in groups.values()
     )
+    return recorded, tuple(tables[index].schema for index in late)
 
 
 def _each(
@@ -259,10 +288,16 @@ def _each(
     wanted = list(indexes)
     for start in range(0, len(wanted), CHUNK):
         chunk = wanted[start : start + CHUNK]
-        parts = [query.format(index=i, table=tables[i].quoted) for i in chunk]
+        parts = [
+            query.format(index=i, table=tables[i].quoted, behind=_behind(tables[i])) for i in chunk
+        ]
         yield from _fetched(cursor, "\nUNION ALL".join(parts))
         # Gives the locks back; the snapshot stays.
         cursor.execute("ROLLBACK TO SAVEPOINT costmgmt_migrations")
+
+
+def _behind(table: _Table) -> str:
+    return "NULL::bool" if table.sequence is None else _BEHIND.format(sequence=table.sequence)
 
 
 def _fetched(cursor: Any, statement: str) -> list[tuple[Any, ...]]:

@@ -91,6 +91,37 @@ def record_again(
     return Fix(kind="sql", text="\n".join(lines), needs=needed, database=facts.database)
 
 
+_MOVE = """DO $costmgmt$
+DECLARE
+  one record;
+BEGIN
+  FOR one IN
+    SELECT q.oid::pg_catalog.regclass AS sequence, c.oid::pg_catalog.regclass AS of, a.attname
+    FROM pg_catalog.pg_class q
+    JOIN pg_catalog.pg_depend d ON d.objid = q.oid AND d.deptype IN ('a', 'i')
+     AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+     AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    JOIN pg_catalog.pg_class c ON c.oid = d.refobjid
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE q.relkind = 'S' AND n.nspname IN ({schemas})
+  LOOP
+    -- Forward only.
+    EXECUTE pg_catalog.format('SELECT pg_catalog.setval(%L, m.id) FROM (SELECT pg_catalog.max(%I)'
+      ' AS id FROM %s) m, %s s WHERE m.id > s.last_value - CASE WHEN s.is_called THEN 0 ELSE 1 END',
+      one.sequence, one.attname, one.of, one.sequence);
+  END LOOP;
+END
+$costmgmt$;"""
+
+
+def move_sequences(facts: MigrationFacts, names: Sequence[str]) -> Fix:
+    """Move every sequence of these schemas past the ids that it gave."""
+    text = _MOVE.replace("{schemas}", ", ".join(map(literal, names)))
+    needed = "the owner of the schemas or a superuser"
+    return Fix(kind="sql", text=text, needs=needed, database=facts.database)
+
+
 def create_schema(facts: MigrationFacts, name: str, *, row: bool) -> str:
     """Return the command that makes a tenant's schema; with ``row`` its row too."""
     which = f"(schema_name={json.dumps(name, ensure_ascii=False)})"

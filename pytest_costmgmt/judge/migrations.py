@@ -27,7 +27,7 @@ Problem = Callable[[Recorded, History, Expected], Finding | None]
 
 
 def recorded(facts: MigrationFacts, requirements: Requirements, context: Context) -> Judgement:
-    """Judge that every schema of the application records its migrations."""
+    """Judge that every schema of the application records its migrations, and can go on to."""
     if (nothing := _nothing_yet(facts, context)) is not None:
         return nothing
     needs = requirements.migrations
@@ -41,6 +41,7 @@ def recorded(facts: MigrationFacts, requirements: Requirements, context: Context
     findings = [
         *_no_table(facts, without, needs),
         *_no_rows(facts, empty, needs),
+        *_behind(facts, [name for name in facts.behind if name in should], needs),
         *_no_entry(facts, needs, context),
     ]
     return judgement(
@@ -84,6 +85,20 @@ def _no_rows(facts: MigrationFacts, empty: Sequence[str], needs: MigrationNeeds)
             expected=f"a row in {needs.table} for each applied migration",
             found="a table without rows: migrating was interrupted, or its content was lost",
             fix=words.migrate(facts, empty),
+        )
+    ]
+
+
+def _behind(facts: MigrationFacts, late: Sequence[str], needs: MigrationNeeds) -> list[Finding]:
+    if not late:
+        return []
+    return [
+        Finding(
+            summary=f"{schemas(late)} cannot record the next migration: its id is taken",
+            expected=f"a sequence that is past the ids in {needs.table}",
+            found="a sequence that is behind: rows were copied without it (logical replication,"
+            " a migration service, a dump of the data alone), and the other tables' likely too",
+            fix=words.move_sequences(facts, late),
         )
     ]
 

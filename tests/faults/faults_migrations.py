@@ -138,6 +138,15 @@ FAULTS = [
         fix=app(copy_of_rows(ORG)),
     ),
     Fault(
+        # As after logical replication, which leaves the sequences where they were.
+        id="mig-sequences-left-behind",
+        check="CM-MIG-001",
+        plant=app(
+            f"SELECT setval('{ORG}.django_migrations_id_seq', 1, false)",
+            "SELECT setval('public.django_migrations_id_seq', 1)",
+        ),
+    ),
+    Fault(
         id="mig-tenant-schema-dropped",
         check="CM-MIG-005",
         plant=app(f"DROP SCHEMA {ORG} CASCADE"),

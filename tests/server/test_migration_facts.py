@@ -141,7 +141,7 @@ def test_a_thousand_tenants_are_read_in_a_handful_of_statements(database: Login)
         found = facts.read(counting, load("koku-hive"), EXPECTED)
         held = connection.execute("SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid()")
         locks = held.fetchone()
-    assert counting.statements <= 15
+    assert counting.statements <= 17
     assert found.tenants is not None
     assert len(found.tenants) == TENANTS + 1
     assert [len(group.schemas) for group in found.recorded] == [TENANTS + 1, 1]
@@ -278,3 +278,29 @@ def test_a_tenant_is_held_against_its_template_table_by_table(database: Login) -
     said = failing(found)
     assert said.pop("missing")
     assert said == {"tenants": ["the schema of tenant 'org2' lacks 1 table: costs"]}
+
+
+def test_a_sequence_that_is_behind_is_moved_by_the_fix(database: Login) -> None:
+    """As logical replication leaves it, a sequence gives ids that are taken; forward only."""
+    tenant(database, "acct1", 'Ö"rg', "org3")
+    execute(
+        database,
+        'ALTER TABLE "Ö""rg".django_migrations ALTER id RESTART',
+        "ALTER TABLE org3.django_migrations ALTER id RESTART WITH 1000",
+        'CREATE TABLE "Ö""rg"."Costs" ("Id" serial)',
+        'INSERT INTO "Ö""rg"."Costs" VALUES (7)',
+        "ALTER TABLE public.django_migrations ALTER id RESTART WITH 151",
+    )
+    found = read(database)
+    assert found.behind == ('Ö"rg',)
+    (finding,) = judge.recorded(found, load("koku-hive"), CONTEXT).findings
+    assert finding.fix is not None
+    execute(database, finding.fix.text)
+    healed = read(database)
+    assert healed.behind == ()
+    assert not failing(healed)
+    with connect(database, deadline=20) as connection:
+        given = connection.execute("""SELECT nextval('"Ö""rg"."Costs_Id_seq"'),
+            nextval('"Ö""rg".django_migrations_id_seq'),
+            nextval('org3.django_migrations_id_seq')""").fetchone()
+    assert given == (8, 151, 1000)
