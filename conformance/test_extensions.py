@@ -25,7 +25,14 @@ def test_extensions_can_be_installed(
     costmgmt_catalog: Catalog, costmgmt_requirements: Requirements
 ) -> None:
     """Required extensions MUST be there, or installable by whoever is to create them."""
-    require(judge.installable(costmgmt_catalog.extensions, costmgmt_requirements))
+    require(
+        judge.installable(
+            costmgmt_catalog.extensions,
+            costmgmt_requirements,
+            costmgmt_catalog.privileges.used,
+            costmgmt_catalog.server.event_triggers,
+        )
+    )
 
 
 @check(

@@ -140,6 +140,11 @@ class Gathering:
             self.server.application,
             run_id=self.context.run_id,
             deadline=self.settings.connect_timeout,
+            extensions={
+                need.name: need.schema
+                for need in self.requirements.extensions
+                if need.created_by == "application" and snapshot.extensions.offered(need.name)
+            },
         )
         return snapshot.with_used(tried)
 

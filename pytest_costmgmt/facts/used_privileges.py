@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -14,6 +14,7 @@ from pytest_costmgmt.postgres.login import Login
 DATABASE = "database"
 PUBLIC = "public"
 TEMPORARY = "temporary"
+EXTENSIONS = "extensions"
 
 STATEMENT_TIMEOUT = 10.0
 "Seconds that one statement may take, or wait for a lock."
@@ -22,8 +23,8 @@ STATEMENT_TIMEOUT = 10.0
 class Attempted(msgspec.Struct, frozen=True, kw_only=True):
     """One statement that was tried.
 
-    ``place``: DATABASE (a new schema and what goes into it), PUBLIC or TEMPORARY; ``command`` is
-    the command's tag, as event triggers know it.
+    ``place``: DATABASE (a new schema and what goes into it), PUBLIC, TEMPORARY or EXTENSIONS, of
+    which ``what`` is the name; ``command`` is the command's tag, as event triggers know it.
     ``sqlstate`` is empty if it worked; ``where`` is PostgreSQL's call stack, which names the
     function of an event trigger that refused.
     """
@@ -179,10 +180,13 @@ _TEMPORARY = _Step(
 )
 
 
-def use(application: Login, *, run_id: str, deadline: float) -> UsedPrivileges:
+def use(
+    application: Login, *, run_id: str, deadline: float, extensions: Mapping[str, str]
+) -> UsedPrivileges:
     """Try everything with the application's own login; nothing stays.
 
-    ``deadline`` is in seconds, for all of it. Never raises for what the server refuses.
+    ``deadline`` is in seconds, for all of it. ``extensions`` are those that its migrations have
+    still to create, each with its schema. Never raises for what the server refuses.
     """
     from pytest_costmgmt.postgres.trial import rolled_back  # noqa: PLC0415 - heavy
 
@@ -192,7 +196,7 @@ def use(application: Login, *, run_id: str, deadline: float) -> UsedPrivileges:
     try:
         with rolled_back(application, deadline=deadline, statement_timeout=limit) as attempt:
             worked: set[tuple[str, str]] = set()
-            for place, step, names in _plan(run_id):
+            for place, step, names in _plan(run_id, extensions):
                 if not worked.issuperset((place, need) for need in step.needs):
                     continue
                 if time.monotonic() > until:
@@ -220,7 +224,9 @@ def use(application: Login, *, run_id: str, deadline: float) -> UsedPrivileges:
     return UsedPrivileges(attempts=tuple(attempts))
 
 
-def _plan(run_id: str) -> Iterator[tuple[str, _Step, dict[str, str]]]:
+def _plan(
+    run_id: str, extensions: Mapping[str, str]
+) -> Iterator[tuple[str, _Step, dict[str, str]]]:
     mine = f"costmgmt_{run_id}"[:50]
     new = {key: f"{mine}_{key}" for key in "tiqfgpdcyabvmxh"}
     yield DATABASE, _NEW_SCHEMA, {"s": mine}
@@ -230,3 +236,6 @@ def _plan(run_id: str) -> Iterator[tuple[str, _Step, dict[str, str]]]:
     for step in _IN_SCHEMA:
         yield PUBLIC, step, {"s": "public", **new}
     yield TEMPORARY, _TEMPORARY, {"t": f"{mine}_tmp"}
+    for name, schema in extensions.items():
+        step = _Step(name, "CREATE EXTENSION", (), "CREATE EXTENSION {e} WITH SCHEMA {s}")
+        yield EXTENSIONS, step, {"e": name, "s": schema}

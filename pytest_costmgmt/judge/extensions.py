@@ -6,8 +6,12 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from pytest_costmgmt.facts.extensions import AZURE, ExtensionCatalog, Installed
+from pytest_costmgmt.facts.extensions import ExtensionCatalog, Installed
+from pytest_costmgmt.facts.server import EventTrigger
 from pytest_costmgmt.facts.usability import Counting, UsabilityFacts, Use
+from pytest_costmgmt.facts.used_privileges import UsedPrivileges
+from pytest_costmgmt.judge import extensions_tried as tried
+from pytest_costmgmt.judge.extensions_fixes import PACKAGES, PRELOAD, allow
 from pytest_costmgmt.judge.finding import (
     Finding,
     Fix,
@@ -24,35 +28,39 @@ WITH_TENANTS = frozenset({"pg_trgm"})
 
 STATEMENTS = "pg_stat_statements"
 
-# ALTER SYSTEM takes the libraries one by one: 'a, b' in one literal would be one library's name.
-# Those that are there stay, in their order.
-_PRELOAD = """\
-SELECT 'ALTER SYSTEM SET shared_preload_libraries = '
-       || pg_catalog.string_agg(pg_catalog.quote_literal(library), ', ' ORDER BY place)
-FROM (SELECT pg_catalog.btrim(part, ' "') AS library, pg_catalog.min(place) AS place
-      FROM pg_catalog.unnest(pg_catalog.string_to_array(pg_catalog.current_setting(
-           'shared_preload_libraries') || ',pg_stat_statements', ','))
-           WITH ORDINALITY AS parts(part, place)
-      GROUP BY 1) AS libraries
-WHERE library <> '' \\gexec
--- Then restart the server. If the setting is managed elsewhere, set it there instead: a command
--- line's -c, POSTGRESQL_LIBRARIES of the sclorg image, a service's parameter group."""
 
-_PACKAGES = """\
-# Debian, Ubuntu
-apt-get install postgresql-contrib
-# Fedora, RHEL
-dnf install postgresql-contrib"""
+def installable(
+    catalog: ExtensionCatalog,
+    requirements: Requirements,
+    used: UsedPrivileges | None = None,
+    triggers: Sequence[EventTrigger] = (),
+) -> Judgement:
+    """Judge that each extension is there, or can be created by whoever is to create it.
 
-
-def installable(catalog: ExtensionCatalog, requirements: Requirements) -> Judgement:
-    """Judge that each extension is there, or can be created by whoever is to create it."""
+    Where it was tried (``used``), use decides: the catalogs do not say whether a library loads.
+    """
     findings: list[Finding] = []
+    unverified: list[Unverified] = []
     for need in requirements.extensions:
-        if catalog.of(need.name) is None:
-            findings += _obstacles(catalog, requirements, need)
+        if catalog.of(need.name) is not None:
+            continue
+        obstacles = list(_obstacles(catalog, requirements, need))
+        findings += obstacles
+        attempt = tried.creation(used, triggers, need)
+        if attempt is None or obstacles:
+            continue
+        if (unclear := tried.unclear(attempt)) is not None:
+            unverified.append(unclear)
+        else:
+            by_hand = _create(requirements, need, trusted=_trusted(catalog, need.name))
+            findings.append(tried.refused(attempt, by_hand))
     names = [need.name for need in requirements.extensions]
-    return judgement(_examined(names), findings, summary="all are there or can be created")
+    return judgement(
+        _examined(names),
+        findings,
+        unverified=unverified,
+        summary="all are there or can be created",
+    )
 
 
 def prepared(catalog: ExtensionCatalog, requirements: Requirements) -> Judgement:
@@ -257,14 +265,14 @@ def _obstacles(
             summary=f"extension {need.name} cannot be installed on this server",
             expected=f"the files of extension {need.name} and of what it builds on",
             found=f"no files of {', '.join(lacking)} (pg_available_extensions)",
-            fix=Fix(kind="shell", text=_PACKAGES, needs="an administrator of the server's machine"),
+            fix=Fix(kind="shell", text=PACKAGES, needs="an administrator of the server's machine"),
         )
     elif catalog.allowed is not None and need.name.lower() not in catalog.allowed:
         yield Finding(
             summary=f"this server's provider lets nobody create extension {need.name}",
             expected=f"{need.name} among the extensions that {catalog.allowed_by} allows",
             found=f"{catalog.allowed_by} allows {', '.join(catalog.allowed) or 'none'}",
-            fix=_allow(catalog.allowed_by, catalog.allowed, requirements),
+            fix=allow(catalog.allowed_by, catalog.allowed, requirements),
         )
     elif need.created_by == "application" and not _may_create(catalog, need.name):
         role, database = requirements.role.name, requirements.database.name
@@ -277,24 +285,6 @@ def _obstacles(
             else "this server lets only a superuser create it",
             fix=_create(requirements, need, trusted=trusted),
         )
-
-
-def _allow(setting: str, allowed: Sequence[str], requirements: Requirements) -> Fix:
-    names = dict.fromkeys([*allowed, *(each.name for each in requirements.extensions)])
-    listed = ",".join(names)
-    text = (
-        "# Aurora: modify-db-cluster-parameter-group --db-cluster-parameter-group-name\n"
-        "aws rds modify-db-parameter-group --db-parameter-group-name GROUP \\\n  --parameters"
-        f" \"ParameterName={setting},ParameterValue='{listed}',ApplyMethod=immediate\""
-    )
-    if setting == AZURE:
-        text = (
-            "az postgres flexible-server parameter set --resource-group GROUP"
-            f" --server-name SERVER \\\n  --name {setting} --value {listed}"
-        )
-    return Fix(
-        kind="shell", text=text, needs="whoever may set the server's parameters at its provider"
-    )
 
 
 def _may_create(catalog: ExtensionCatalog, name: str) -> bool:
@@ -339,7 +329,7 @@ def _misuse(requirements: Requirements, role: str, use: Use) -> Iterator[Finding
 
 def _repair(requirements: Requirements, role: str, use: Use, usage: _Usage) -> Fix:
     if use.sqlstate == "55000" and use.extension == STATEMENTS:
-        return Fix(kind="sql", text=_PRELOAD, needs="superuser, and a restart of the server")
+        return Fix(kind="sql", text=PRELOAD, needs="superuser, and a restart of the server")
     database = requirements.database.name
     if use.sqlstate == "42501":
         text = "\n".join(_grants(use, usage, ident(role)))
@@ -347,7 +337,7 @@ def _repair(requirements: Requirements, role: str, use: Use, usage: _Usage) -> F
     if use.sqlstate in {"42883", "42P01"}:
         text = f"ALTER EXTENSION {ident(use.extension)} UPDATE;"
         return Fix(kind="sql", text=text, needs="owner of the extension", database=database)
-    return Fix(kind="shell", text=_PACKAGES, needs="an administrator of the server's machine")
+    return Fix(kind="shell", text=PACKAGES, needs="an administrator of the server's machine")
 
 
 def _grants(use: Use, usage: _Usage, grantee: str) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pytest_costmgmt.facts.access import Session
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.server import PRELOAD_WITNESS, EventTrigger, ServerFacts
 from pytest_costmgmt.facts.support_table import END_OF_LIFE, TAKEN, end_of_life
-from pytest_costmgmt.facts.used_privileges import Attempted, UsedPrivileges
+from pytest_costmgmt.facts.used_privileges import EXTENSIONS, Attempted, UsedPrivileges
 from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, Unverified, judgement
 from pytest_costmgmt.judge.rebuild import rebuilt
 from pytest_costmgmt.judge.sqltext import ident, literal
@@ -357,6 +357,8 @@ def event_triggers(server: ServerFacts, used: UsedPrivileges | None, context: Co
 def _by_trigger(attempt: Attempted, triggers: tuple[EventTrigger, ...]) -> bool:
     if refusing_trigger(attempt, triggers) is not None:
         return True
+    if attempt.place == EXTENSIONS:  # which has reasons of its own to fail
+        return False
     # One in C leaves no call stack; a missing privilege or a server in trouble is none.
     return attempt.sqlstate != INSUFFICIENT_PRIVILEGE and not is_trouble(attempt)
 

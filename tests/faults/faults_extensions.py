@@ -46,6 +46,22 @@ FAULTS = (
         ),
     ),
     Fault(
+        # What a dump without its extensions leaves, once it was restored.
+        id="ext-missing-and-its-place-is-taken",
+        check="CM-EXT-001",
+        plant=admin(
+            "DROP EXTENSION pg_trgm CASCADE",
+            "CREATE FUNCTION public.similarity(text, text) RETURNS real LANGUAGE sql"
+            " AS 'SELECT 1.0::real'",
+            "ALTER FUNCTION public.similarity(text, text) OWNER TO {role}",
+        ),
+        fix=admin(
+            "DROP FUNCTION public.similarity(text, text)",
+            "CREATE EXTENSION pg_trgm SCHEMA public",
+        ),
+        options=("--costmgmt-allow", "scratch"),
+    ),
+    Fault(
         id="ext-pg-stat-statements-missing",
         check="CM-EXT-002",
         plant=admin("DROP EXTENSION pg_stat_statements"),

@@ -62,7 +62,9 @@ class Bed:
 
     def used(self) -> Catalog:
         """Take the snapshot and use the privileges."""
-        use = used_privileges.use(self.application, run_id=self.context.run_id, deadline=20)
+        use = used_privileges.use(
+            self.application, run_id=self.context.run_id, deadline=20, extensions={}
+        )
         return self.read().with_used(use)
 
     def apply(self, judged: Judgement) -> None:

@@ -230,7 +230,7 @@ def test_a_lock_that_is_not_had_is_no_missing_privilege(bed: Bed) -> None:
     """A server that is busy makes the trial unverified, not failed."""
     with connect(bed.superuser.on(bed.name), deadline=10, autocommit=False) as holder:
         holder.execute("LOCK TABLE pg_catalog.pg_namespace IN ACCESS EXCLUSIVE MODE")
-        used = used_privileges.use(bed.application, run_id="busy", deadline=0.5)
+        used = used_privileges.use(bed.application, run_id="busy", deadline=0.5, extensions={})
         holder.rollback()
     facts = bed.read().with_used(used)
     assert failing(bed, facts) == set()
@@ -241,6 +241,6 @@ def test_a_lock_that_is_not_had_is_no_missing_privilege(bed: Bed) -> None:
 def test_a_login_that_does_not_open_is_a_problem_not_an_exception(bed: Bed) -> None:
     """Using privileges never raises for what the server refuses."""
     bed.sql(f"ALTER ROLE {ident(bed.name)} PASSWORD {literal('another-password')}")
-    used = used_privileges.use(bed.application, run_id="refused", deadline=60)
+    used = used_privileges.use(bed.application, run_id="refused", deadline=60, extensions={})
     assert used.attempts == ()
     assert used.problem

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 from psycopg.errors import InsufficientPrivilege
 
+from pytest_costmgmt.facts import used_privileges
 from pytest_costmgmt.judge import extensions as judge
-from pytest_costmgmt.postgres.programs import Programs
+from pytest_costmgmt.postgres.programs import Programs, find_programs
 from pytest_costmgmt.servers import embedded
 from tests.server.test_role_facts import Bed
 from tests.server.test_usability import STATEMENTS, TRIGRAMS, UUID, catalog, judged
@@ -95,3 +99,42 @@ def test_files_that_the_server_lacks_are_a_finding(bed: Bed) -> None:
     assert finding.fix is not None
     assert finding.fix.kind == "shell"
     assert "no such extension" in finding.summary
+
+
+DEBIAN = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))), None)
+
+
+@pytest.mark.skipif(DEBIAN is None, reason="no PostgreSQL in Debian's layout")
+def test_a_library_that_does_not_load_shows_when_it_is_tried() -> None:
+    """The server offers the extension all the same: its control file is there."""
+    assert DEBIAN is not None
+    major = DEBIAN.parents[1].name
+    with tempfile.TemporaryDirectory(prefix="cm-", dir="/tmp") as name:
+        base = Path(name)
+        base.chmod(0o755)
+        for part in (f"lib/postgresql/{major}", f"share/postgresql/{major}"):
+            left_out = shutil.ignore_patterns("bitcode", "man", "*.jar")
+            shutil.copytree(Path("/usr") / part, base / part, ignore=left_out)
+        bindir = base / f"lib/postgresql/{major}/bin"
+        programs = find_programs(bindir=bindir, version=None, cache=base, environ={})
+        server = embedded.start(run_id="unloadable", programs=programs)
+        try:
+            bed = Bed(server.superuser, bindir / "psql")
+            (base / f"lib/postgresql/{major}/lib/uuid-ossp.so").write_bytes(b"")
+            seen = catalog(bed)
+            used = used_privileges.use(
+                bed.application,
+                run_id=bed.tag,
+                deadline=30,
+                extensions={UUID: "public", TRIGRAMS: "public"},
+            )
+        finally:
+            server.stop()
+    by_catalog = judge.installable(seen, bed.requirements).findings
+    found = judge.installable(seen, bed.requirements, used).findings
+    assert [one.summary for one in by_catalog] == []
+    (finding,) = found
+    assert finding.summary == f"creating extension {UUID} fails, although the server offers it"
+    assert "uuid-ossp" in finding.found
+    assert finding.fix is not None
+    assert "postgresql-contrib" in finding.fix.text
