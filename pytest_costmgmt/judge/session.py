@@ -9,7 +9,7 @@ from typing import NamedTuple
 from pytest_costmgmt.facts.access import AccessFacts
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.server import AppliedSetting, ServerFacts
-from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement
+from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, Unverified, judgement
 from pytest_costmgmt.judge.sqltext import ident, literal
 
 _MS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -154,6 +154,14 @@ def values(access: AccessFacts) -> dict[str, str]:
     }
 
 
+_UNSEEN = Unverified(
+    what="what the server's own configuration sets: the application's session could not be looked"
+    " at",
+    who="the application's role",
+    how="SHOW ALL in a session of the application's",
+)
+
+
 def session_settings(
     server: ServerFacts, session: Mapping[str, str], context: Context
 ) -> Judgement:
@@ -176,6 +184,7 @@ def session_settings(
     return judgement(
         [f"{name} of the application's sessions" for name in RULES],
         findings,
+        unverified=() if session else [_UNSEEN],
         summary=f"none of {len(RULES)} settings that break the application is in its way",
     )
 

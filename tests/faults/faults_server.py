@@ -195,6 +195,17 @@ FAULTS = [
         plant=_sql("ALTER ROLE {role} SET statement_timeout = '90s'"),
     ),
     Fault(
+        # By hardening; then nobody knows what the server's files set.
+        id="srv-session-that-cannot-be-looked-at",
+        check="CM-SRV-011",
+        plant=_sql("REVOKE SELECT ON pg_catalog.pg_stat_replication FROM PUBLIC"),
+        expected="unverifiable",
+        also=("CM-CON-003", "CM-CON-008", "CM-SRV-004", "CM-SRV-005"),
+        why_also="they judge the same session: CM-CON-003 says what kept us from it",
+        fix=_sql("GRANT SELECT ON pg_catalog.pg_stat_replication TO PUBLIC"),
+        as_admin=False,
+    ),
+    Fault(
         id="srv-lock-timeout-of-the-server",
         check="CM-SRV-011",
         conf=("lock_timeout = '1s'",),

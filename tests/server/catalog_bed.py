@@ -96,7 +96,7 @@ def judged(bed: Bed, facts: Catalog) -> dict[str, Judgement]:
         "connections": server.connection_headroom(facts.server, needs, context),
         "locks": server.lock_table(facts.server, needs),
         "preload": server.preloaded(facts.server, needs),
-        "settings": session.session_settings(facts.server, {}, context),
+        "settings": session.session_settings(facts.server, {"lock_timeout": "0"}, context),
         "event triggers": server.event_triggers(facts.server, facts.privileges.used, context),
         "database": privileges.create_on_database(facts.privileges, triggers),
         "public": privileges.create_on_public(facts.privileges, triggers),
