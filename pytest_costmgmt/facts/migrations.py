@@ -53,7 +53,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 class Lacking(msgspec.Struct, frozen=True):
-    """How many tables of the template's a schema has not, and the first of them."""
+    """How many of the template's tables and triggers a schema lacks, and the first of them."""
 
     schema: str
     count: int
@@ -67,8 +67,8 @@ class MigrationFacts(msgspec.Struct, frozen=True, kw_only=True):
     not see to the reason. ``tenants`` are the tenant table's rows, None if there is none, or if
     ``tenants_unreadable`` says why they cannot be seen. ``public_tables`` are some names of tables
     beside a missing ``django_migrations``. ``lacking`` tells of schemas that record what the
-    template schema does, and have not all of its tables, ``behind`` names those whose next record
-    would get an id that is there.
+    template schema does, and lack some of its tables or triggers; ``behind`` names those whose
+    next record would get an id that is there.
     """
 
     database: str
@@ -159,17 +159,35 @@ WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p') AND NOT EXISTS (
     AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
 ORDER BY 1 LIMIT %(limit)s"""
 
-# Partitions come and go with the months.
+# Partitions come and go with the months. A table's triggers are looked at where the table is:
+# koku's keep the partitions. The same names stand in every schema, as it clones them.
 _LACKING = """
-SELECT schema.name, pg_catalog.count(*),
-       (pg_catalog.array_agg(t.relname::pg_catalog.text ORDER BY t.relname))[1:%(limit)s]
-FROM pg_catalog.pg_class t JOIN pg_catalog.pg_namespace template ON template.oid = t.relnamespace
-CROSS JOIN pg_catalog.unnest(%(schemas)s::pg_catalog.text[]) AS schema (name)
-WHERE template.nspname = %(template)s AND t.relkind IN ('r', 'p') AND NOT t.relispartition
-  AND NOT EXISTS (
-    SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = schema.name AND c.relname = t.relname AND c.relkind IN ('r', 'p'))
-GROUP BY schema.name ORDER BY schema.name"""
+WITH template AS (
+  SELECT c.oid, c.relname FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   WHERE n.nspname = %(template)s AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+), schemas AS (
+  SELECT n.oid, n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname = ANY (%(schemas)s)
+), lost AS (
+  SELECT s.nspname, t.relname::pg_catalog.text AS what
+    FROM template t CROSS JOIN schemas s
+    LEFT JOIN pg_catalog.pg_class c
+      ON c.relnamespace = s.oid AND c.relname = t.relname AND c.relkind IN ('r', 'p')
+   WHERE c.oid IS NULL
+  UNION ALL
+  SELECT s.nspname, pg_catalog.format('trigger %%s of %%s%%s', g.tgname, t.relname,
+         CASE WHEN h.oid IS NOT NULL THEN ' (disabled)' ELSE '' END)
+    FROM template t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid
+    CROSS JOIN schemas s
+    JOIN pg_catalog.pg_class c
+      ON c.relnamespace = s.oid AND c.relname = t.relname AND c.relkind IN ('r', 'p')
+    LEFT JOIN pg_catalog.pg_trigger h ON h.tgrelid = c.oid AND h.tgname = g.tgname
+   WHERE NOT g.tgisinternal AND g.tgenabled IN ('O', 'A')
+     AND (h.oid IS NULL OR h.tgenabled NOT IN ('O', 'A'))
+)
+SELECT l.nspname::pg_catalog.text, pg_catalog.count(*),
+       (pg_catalog.array_agg(l.what ORDER BY l.what))[1:%(limit)s]
+FROM lost l GROUP BY l.nspname ORDER BY l.nspname"""
 
 _WHERE = "SELECT pg_catalog.current_database()::pg_catalog.text, CURRENT_USER::pg_catalog.text"
 

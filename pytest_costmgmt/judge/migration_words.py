@@ -148,7 +148,9 @@ def restore_tables(name: str) -> Fix:
     text = (
         "# No migration makes them again. What the last backup has of this schema:\n"
         f"pg_restore --list ARCHIVE | grep -F {shlex.quote(name)}\n"
-        "# Restore the schema from it as a whole: keys, indexes and rows may be gone as well."
+        "# Restore the schema from it as a whole: keys, indexes and rows may be gone as well.\n"
+        "# A trigger that is only disabled: ALTER TABLE ... ENABLE TRIGGER ...; what it should have"
+        "\n# done meanwhile (partitions) was not done."
     )
     return Fix(kind="shell", text=text, needs=OPERATOR)
 

@@ -206,7 +206,7 @@ def leftovers(facts: MigrationFacts, requirements: Requirements, context: Contex
 def tenants(facts: MigrationFacts, requirements: Requirements, context: Context) -> Judgement:
     """Judge that every row of the tenant table has its schema, and no part of it is missing.
 
-    A schema that records what the template does has all of the template's tables.
+    A schema that records what the template does has all of the template's tables and triggers.
     """
     if (nothing := _nothing_yet(facts, context)) is not None:
         return nothing
@@ -227,11 +227,10 @@ def tenants(facts: MigrationFacts, requirements: Requirements, context: Context)
     findings += [
         Finding(
             summary=f"the schema of tenant {lost.schema!r} lacks"
-            f" {counted(range(lost.count), 'table')}: {', '.join(lost.examples)}"
-            + " ..."
-            * (lost.count > len(lost.examples)),
-            expected=f"every table of schema {ident(needs.template_schema)}: both record the same"
-            " migrations",
+            f" {counted(range(lost.count), 'object')}: {', '.join(lost.examples)}"
+            + (" ..." if lost.count > len(lost.examples) else ""),
+            expected=f"every table and trigger of schema {ident(needs.template_schema)}: both"
+            " record the same migrations",
             found="recorded as made, and gone: dropped, or a restore went on after an error",
             fix=words.restore_tables(lost.schema),
         )

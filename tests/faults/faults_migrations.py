@@ -33,7 +33,19 @@ def copy_of_records(schema: str, source: str = "template0") -> tuple[str, ...]:
         "'CREATE TABLE IF NOT EXISTS %s.%I (LIKE %s.%I INCLUDING ALL)',"
         f" '{schema}', one, '{source}', one); END LOOP; END $$"
     )
-    return tables, copy_of_rows(schema, source)
+    return tables, copy_of_triggers(schema, source), copy_of_rows(schema, source)
+
+
+def copy_of_triggers(schema: str, source: str = "template0") -> str:
+    """Return what gives the tables of a schema the triggers of another's that they lack."""
+    return (
+        "DO $$ DECLARE one text; BEGIN FOR one IN SELECT pg_get_triggerdef(t.oid) FROM pg_trigger t"
+        f" JOIN pg_class c ON c.oid = t.tgrelid AND c.relnamespace = '{source}'::regnamespace"
+        f" JOIN pg_class d ON d.relname = c.relname AND d.relnamespace = '{schema}'::regnamespace"
+        " WHERE NOT t.tgisinternal AND NOT c.relispartition AND NOT EXISTS (SELECT FROM pg_trigger"
+        " o WHERE o.tgrelid = d.oid AND o.tgname = t.tgname) LOOP"
+        f" EXECUTE replace(one, ' ON {source}.', ' ON {schema}.'); END LOOP; END $$"
+    )
 
 
 def copy_of_rows(schema: str, source: str = "template0") -> str:
@@ -79,7 +91,8 @@ FAULTS = [
         ),
         fix=app(
             f"INSERT INTO {ORG}.django_migrations (app, name, applied)"
-            " VALUES ('reporting', '0345_summary_trigger', now())"
+            " VALUES ('reporting', '0345_summary_trigger', now())",
+            copy_of_triggers(ORG),
         ),
         options=MANAGE,
     ),
@@ -156,14 +169,15 @@ FAULTS = [
         # What `psql < dump` leaves, which went on after an error.
         id="mig-tenant-table-lost",
         check="CM-MIG-005",
-        plant=app(
-            f"CREATE TABLE public.kept (LIKE {ACCT}.reporting_costline INCLUDING ALL)",
-            f"DROP TABLE {ACCT}.reporting_costline CASCADE",
-        ),
-        fix=app(
-            f"CREATE TABLE {ACCT}.reporting_costline (LIKE public.kept INCLUDING ALL)",
-            "DROP TABLE public.kept",
-        ),
+        plant=app(f"ALTER TABLE {ACCT}.reporting_invoice RENAME TO gone"),
+        fix=app(f"ALTER TABLE {ACCT}.gone RENAME TO reporting_invoice"),
+    ),
+    Fault(
+        # What `pg_restore --data-only --disable-triggers` leaves, which stopped halfway.
+        id="mig-tenant-triggers-left-disabled",
+        check="CM-MIG-005",
+        plant=app(f"ALTER TABLE {ORG}.reporting_costline DISABLE TRIGGER USER"),
+        fix=app(f"ALTER TABLE {ORG}.reporting_costline ENABLE TRIGGER USER"),
     ),
     Fault(
         id="mig-template-dropped",

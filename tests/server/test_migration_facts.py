@@ -264,20 +264,38 @@ def test_a_tenant_is_held_against_its_template_table_by_table(database: Login) -
         database,
         "CREATE TABLE template0.costs (at date) PARTITION BY RANGE (at)",
         "CREATE TABLE template0.costs_default PARTITION OF template0.costs DEFAULT",
+        "CREATE FUNCTION public.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
+        "CREATE TRIGGER keep AFTER INSERT ON template0.costs EXECUTE FUNCTION public.keep()",
+        "CREATE TRIGGER off AFTER INSERT ON template0.costs EXECUTE FUNCTION public.keep()",
+        "ALTER TABLE template0.costs DISABLE TRIGGER off",
     )
-    tenant(database, "acct1", "org2", "org3")
+    tenant(database, "acct1", "org2", "org3", "org4")
     execute(
         database,
         "CREATE TABLE acct1.costs (at date)",
         "CREATE TABLE acct1.costs_tmp (at date)",
         "DELETE FROM org3.django_migrations WHERE name = '0149'",
         "CREATE VIEW org2.costs AS SELECT 1 AS at",
+        "CREATE TABLE org4.costs (at date)",
+        *(
+            f"CREATE TRIGGER keep AFTER INSERT ON {name}.costs EXECUTE FUNCTION public.keep()"
+            for name in ("acct1", "org4")
+        ),
+        "ALTER TABLE org4.costs DISABLE TRIGGER ALL",
     )
     found = read(database)
-    assert found.lacking == (facts.Lacking("org2", 1, ("costs",)),)
+    assert found.lacking == (
+        facts.Lacking("org2", 1, ("costs",)),
+        facts.Lacking("org4", 1, ("trigger keep of costs (disabled)",)),
+    )
     said = failing(found)
     assert said.pop("missing")
-    assert said == {"tenants": ["the schema of tenant 'org2' lacks 1 table: costs"]}
+    assert said == {
+        "tenants": [
+            "the schema of tenant 'org2' lacks 1 object: costs",
+            "the schema of tenant 'org4' lacks 1 object: trigger keep of costs (disabled)",
+        ]
+    }
 
 
 def test_a_sequence_that_is_behind_is_moved_by_the_fix(database: Login) -> None:
