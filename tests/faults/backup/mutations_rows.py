@@ -18,6 +18,14 @@ ROWS = [
         "rows",
         keys=("(id)=(-1) additional",),
     ),
+    # The server has noted nothing of its size.
+    Mutation(
+        "row-added-to-none",
+        "INSERT INTO torture.empty_ VALUES (7, 'seven')",
+        table("empty_"),
+        "rows",
+        keys=("(id)=(7) additional",),
+    ),
     Mutation(
         "value-changed",
         "UPDATE torture.many SET amount = amount + 0.0001 WHERE id = 16",
