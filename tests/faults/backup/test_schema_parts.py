@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from pytest_costmgmt.backup import schema_parts, schema_text
-from pytest_costmgmt.backup.model import Proof
+from pytest_costmgmt.backup.dump import backup
+from pytest_costmgmt.backup.model import ARCHIVE, Proof
+from pytest_costmgmt.backup.proof import prove
 from pytest_costmgmt.postgres.clients import Clients
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
@@ -150,6 +152,34 @@ def test_halves_that_are_not_what_is_expected_are_no_verdict(
     # What is published is in neither half here.
     assert halved == [False, False]
     assert unharmed.compared == differing.compared
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE one.a ADD CHECK (n > 0)",
+        "CREATE VIEW other.v AS SELECT 1",
+        "DROP TABLE other.b",
+    ],
+)
+def test_halves_that_are_what_is_expected_are_enough(
+    *,
+    restored: Bed,
+    two: Login,
+    tmp_path: Path,
+    halved: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    """Nothing more is dumped then; a change in either half is told."""
+    monkeypatch.setattr(schema_parts, "halves", lambda _: ("one",))
+    clients = restored.clients
+    manifest = backup(two, tmp_path / "made", clients=clients, run_id=secrets.token_hex(4))
+    archive = tmp_path / "made" / ARCHIVE
+    assert prove(manifest, archive, two, clients=clients, jobs=2).equal
+    execute(two, change)
+    assert not prove(manifest, archive, two, clients=clients, jobs=2).equal
+    assert halved == [True, False]
 
 
 def test_there_are_enough_mutations_of_the_schema() -> None:
