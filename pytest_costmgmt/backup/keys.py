@@ -40,6 +40,8 @@ class _Side(msgspec.Struct, frozen=True):
     row_hash: str
     key: str
     names: str
+    held: str = "costmgmt_rows"
+    "The cursor that holds its rows."
 
     def sums(self) -> dict[int, tuple[int, str]]:
         """Return number and sum of each bucket's rows."""
@@ -50,9 +52,9 @@ class _Side(msgspec.Struct, frozen=True):
         """Yield the rows of some buckets in order."""
         query = texts.rows(self.relation, self.row_hash, self.key, buckets)
         # A cursor that ends with the transaction.
-        self.cursor.execute(b"DECLARE costmgmt_rows NO SCROLL CURSOR FOR " + query.encode())
+        self.cursor.execute(f"DECLARE {self.held} NO SCROLL CURSOR FOR {query}".encode())
         while True:
-            self.cursor.execute(f"FETCH {AT_ONCE} FROM costmgmt_rows".encode())
+            self.cursor.execute(f"FETCH {AT_ONCE} FROM {self.held}".encode())
             yield from (fetched := self.cursor.fetchall())
             if len(fetched) < AT_ONCE:
                 return
@@ -82,12 +84,30 @@ def differing_rows(
         sides = _sides(left, right, relation)
         if sides is None:
             return (), 0
-        ours, theirs = sides
-        have, found = ours.sums(), theirs.sums()
-        buckets = {each for each in have.keys() | found.keys() if have.get(each) != found.get(each)}
-        if not buckets:
-            return (), 0
-        return _told(ours, ours.rows(buckets), theirs.rows(buckets), limit)
+        return _differing(*sides, limit)
+
+
+def rows_unlike_archived(
+    cursor: Cursor[Any], relation: Relation, archived: str, *, limit: int = KEYS
+) -> tuple[tuple[str, ...], int]:
+    """Return the same, of a relation and what an archive holds of it.
+
+    Those are in the table ``archived`` (SQL), which has its columns; ``cursor`` is in a
+    transaction that sees both.
+    """
+    side = _side(cursor, relation)
+    if side is None:
+        return (), 0
+    held = msgspec.structs.replace(side, relation=archived, held="costmgmt_archived_rows")
+    return _differing(held, side, limit)
+
+
+def _differing(ours: _Side, theirs: _Side, limit: int) -> tuple[tuple[str, ...], int]:
+    have, found = ours.sums(), theirs.sums()
+    buckets = {each for each in have.keys() | found.keys() if have.get(each) != found.get(each)}
+    if not buckets:
+        return (), 0
+    return _told(ours, ours.rows(buckets), theirs.rows(buckets), limit)
 
 
 @contextlib.contextmanager
@@ -104,21 +124,24 @@ def _reading(login: Login, snapshot: str | None, timeout: float) -> Iterator[Cur
 
 def _sides(left: Cursor[Any], right: Cursor[Any], relation: Relation) -> tuple[_Side, _Side] | None:
     """Return both sides with the source's key, if the target has it too; None if one is absent."""
-    sides = []
-    for cursor in (left, right):
-        cursor.execute(texts.KEY.encode(), (relation.schema, relation.name))
-        row = cursor.fetchone()
-        if row is None:
-            return None
-        # Not before: the catalogs are read by their indexes.
-        cursor.execute(texts.PINS.encode())
-        _, name, row_hash, names, key = row
-        sides.append(_Side(cursor, name, row_hash, key or "", names or ""))
-    ours, theirs = sides
+    ours, theirs = (_side(cursor, relation) for cursor in (left, right))
+    if ours is None or theirs is None:
+        return None
     # Not their texts: what must be quoted is the version's affair.
     if ours.names != theirs.names:
-        ours, theirs = (msgspec.structs.replace(side, key="", names="") for side in sides)
+        ours, theirs = (msgspec.structs.replace(each, key="", names="") for each in (ours, theirs))
     return ours, theirs
+
+
+def _side(cursor: Cursor[Any], relation: Relation) -> _Side | None:
+    cursor.execute(texts.KEY.encode(), (relation.schema, relation.name))
+    row = cursor.fetchone()
+    if row is None:
+        return None
+    # Not before: the catalogs are read by their indexes.
+    cursor.execute(texts.PINS.encode())
+    _, name, row_hash, names, key = row
+    return _Side(cursor, name, row_hash, key or "", names or "")
 
 
 def _told(

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from pytest_costmgmt.backup import content, refreshed, schema_parts, schema_text
-from pytest_costmgmt.backup.compare import Observed, Schema, compare, compared, qualified
+from pytest_costmgmt.backup.compare import Observed, Schema, compare, compared
 from pytest_costmgmt.backup.listing import Listing
-from pytest_costmgmt.backup.model import KEYS, Difference, Manifest, Proof, Relation
+from pytest_costmgmt.backup.model import Manifest, Proof, Relation
 from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.backup.progress import Progress, Told, nobody
 from pytest_costmgmt.backup.properties import database, extensions, properties, roles
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from psycopg import Cursor
 
 DEADLINE = 24 * 3600.0
-KEYED = 10
-"Of how many relations the differing rows are looked for."
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +41,7 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     manifest: Manifest
+    archive: Path
     text: Path
     counted: Future[int]
 
@@ -68,7 +67,8 @@ def expected(
             schema_text.of_archive(clients, archive, text, deadline=deadline, stop=stop)
             return schema_text.count(text)
 
-        yield Expected(manifest=manifest, text=text, counted=pool.submit(read))
+        counted = pool.submit(read)
+        yield Expected(manifest=manifest, archive=archive, text=text, counted=counted)
 
 
 def prove(
@@ -79,13 +79,15 @@ def prove(
     clients: Clients,
     jobs: int,
     source: Login | None = None,
+    aside: bool = False,
     deadline: float = DEADLINE,
     told: Told = nobody,
     stop: Stop = never,
 ) -> Proof:
     """Compare the target's database with the backup; ``archive`` is pg_dump's folder.
 
-    ``source``, the database that was dumped, serves only to name the keys of differing rows. Each
+    ``source``, the database that was dumped, serves only to name the keys of differing rows;
+    without it the archive does, if a table may be made ``aside`` in the target, for a session. Each
     step may take ``deadline`` seconds. Raises BackupFailed where it could not be compared.
     """
     with expected(manifest, archive, clients=clients, deadline=deadline, stop=stop) as given:
@@ -95,6 +97,7 @@ def prove(
             clients=clients,
             jobs=jobs,
             source=source,
+            aside=aside,
             deadline=deadline,
             told=told,
             stop=stop,
@@ -108,6 +111,7 @@ def proven(
     clients: Clients,
     jobs: int,
     source: Login | None = None,
+    aside: bool = False,
     deadline: float = DEADLINE,
     told: Told = nobody,
     stop: Stop = never,
@@ -143,8 +147,16 @@ def proven(
         raise NothingCompared("the archive's schema is empty: nothing was compared")
     differences, allowed = compare(manifest, observed, texts)
     differences, of_views = refreshed.sorted_out(differences, manifest, target)
-    if source is not None:
-        differences = tuple(_with_keys(differences, manifest, source, target))
+    if differences and (source is not None or aside):
+        from pytest_costmgmt.backup import differing, keys_archived  # noqa: PLC0415 - rarely
+
+        archive = keys_archived.Archive(given.archive, clients, deadline, stop)
+        look = (
+            differing.in_archive(archive, target)
+            if source is None
+            else differing.in_source(source, target)
+        )
+        differences = tuple(differing.with_keys(differences, manifest, look))
     return Proof(
         compared=compared(manifest, texts),
         differences=differences,
@@ -286,26 +298,3 @@ def _all_hashed(listed: Listing, relations: Sequence[Relation]) -> None:
         raise NothingCompared(
             f"{len(listed)} relations were to be hashed, but {len(relations)} were"
         )
-
-
-def _with_keys(
-    differences: tuple[Difference, ...], manifest: Manifest, source: Login, target: Login
-) -> Iterator[Difference]:
-    """Add to differing rows which they are, where the relation has a key."""
-    from pytest_costmgmt.backup import keys  # noqa: PLC0415 - only where rows differ
-
-    rows = {each.of for each in differences if each.name in {"rows", "content"}}
-    named = {
-        of: each
-        for each in (manifest.relations if rows else ())
-        if (of := f"{each.kind} {qualified(each.schema, each.name)}") in rows
-    }
-    left = KEYED
-    for each in differences:
-        relation = named.get(each.of) if each.name in {"rows", "content"} else None
-        if relation is None or left == 0:
-            yield each
-            continue
-        left -= 1
-        found, more = keys.differing_rows(source, target, relation, limit=KEYS)
-        yield msgspec.structs.replace(each, keys=tuple(found), more_keys=more)

@@ -247,6 +247,7 @@ def proven(
         clients=crew.clients,
         jobs=crew.jobs,
         source=source,
+        aside=True,
         told=lambda said: crew.told(
             said if isinstance(said, Progress) else Progress(stage="proving", about=said)
         ),

@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from pytest_costmgmt.backup import disk
+from pytest_costmgmt.backup import disk, workshop
 from pytest_costmgmt.backup.restore import Refused
 from pytest_costmgmt.backup.roundtrip import roundtrip
+from pytest_costmgmt.backup.site import Site
 from pytest_costmgmt.backup.workshop import NotEqual
 from pytest_costmgmt.errors import ArchiveFault, BackupFailed, UsageProblem
 from pytest_costmgmt.postgres.connect import connect
@@ -273,6 +274,27 @@ def test_what_is_not_proven_gets_no_name(bed: RestoreBed, source: Source) -> Non
     assert [each.name for each in caught.value.wrong] == ["content"]
     assert bed.mark(bed.name) == "in use"
     assert bed.databases() == {source.name, bed.name}
+
+
+def test_rows_that_were_not_restored_are_named(
+    bed: RestoreBed, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source is not asked: which rows differ from the archive's is told by their keys."""
+    made = "CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1), (2), (3)"
+    source.owned(made).backed_up()
+    load = workshop._load  # noqa: SLF001 - nothing else loses a row on its way
+
+    def losing(place: Site, *given: Any) -> None:
+        load(place, *given)
+        bed.run("DELETE FROM public.item WHERE id = 2", on=place.name, by=bed.owner)
+
+    monkeypatch.setattr(workshop, "_load", losing)
+    with pytest.raises(NotEqual, match=r"public\.item") as caught:
+        source.restored()
+    (rows,) = caught.value.wrong
+    assert (rows.keys, rows.more_keys) == (("(id)=(2) missing",), 0)
+    assert "(id)=(2) missing" in str(caught.value)
+    assert bed.databases() == {source.name}
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,12 @@ class Bed:
             execute(self.superuser, f"ALTER DATABASE {quoted(name)} IS_TEMPLATE false")
             torture.drop(login)
 
-    def proof(self, copy: Login, *, keys: bool = False) -> Proof:
-        """Prove a copy."""
+    def proof(self, copy: Login, *, keys: bool = False, aside: bool = False) -> Proof:
+        """Prove a copy; which rows differ is told by its source, or by the archive."""
         source = self.source if keys else None
-        return proven(self.given, copy, clients=self.clients, jobs=2, source=source, deadline=60)
+        return proven(
+            self.given, copy, clients=self.clients, jobs=2, source=source, aside=aside, deadline=60
+        )
 
 
 @contextmanager
