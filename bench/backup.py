@@ -38,7 +38,7 @@ CLI = (sys.executable, "-m", "pytest_costmgmt.cli")
 # prefix, label and part of a name; jsonb documents, and texts that are stored out of line. Amounts
 # and words repeat as they do in accounts: random digits would say nothing about a compressor.
 TENANTS = 12
-SETUP = "CREATE EXTENSION pg_trgm"
+SETUP = "CREATE EXTENSION IF NOT EXISTS pg_trgm"
 DATA = """
 SET synchronous_commit = off;
 CREATE SCHEMA {tenant};
@@ -224,8 +224,8 @@ def server(version: str, bindir: str, *, locks: int = 1024) -> Iterator[Bench]:
         instance.stop()
 
 
-def fill(bench: Bench, gigabytes: float) -> None:
-    """Make a database of about this size."""
+def statements(gigabytes: float) -> Iterator[str]:
+    """Yield what fills a database to about this size, a text for each tenant."""
     months = {
         f"months_of_{table}": ";\n".join(
             MONTH.format(
@@ -235,10 +235,15 @@ def fill(bench: Bench, gigabytes: float) -> None:
         )
         for table in ("line", "summary")
     }
-    bench.sql("CREATE DATABASE koku")
-    bench.sql(SETUP, on="koku")
+    yield SETUP
     for number in range(TENANTS):
-        text = DATA.format(n=gigabytes / TENANTS, tenant=f"acct{number:05}", **months)
+        yield DATA.format(n=gigabytes / TENANTS, tenant=f"acct{number:05}", **months)
+
+
+def fill(bench: Bench, gigabytes: float) -> None:
+    """Make a database of about this size."""
+    bench.sql("CREATE DATABASE koku")
+    for text in statements(gigabytes):
         bench.sql(*text.split(";\n"), on="koku")
     bench.sql("VACUUM ANALYZE", on="koku")
 

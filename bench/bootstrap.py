@@ -1,12 +1,14 @@
 """Measure what is done over a release against what it stands beside, on a cluster.
 
-    python bench/bootstrap.py [--runs 3] [--megabytes 200] [bootstrap] [backup]
+    python bench/bootstrap.py [--runs 3] [--megabytes 500] [--bulk] [bootstrap] [backup]
 
 ``bootstrap``: from an empty namespace to validated, without migrations' own time, against
 ``helm install --wait`` of the same chart and values. ``backup``: through the release, against the
 same database of the same server over its Unix socket, and beside what Kubernetes itself takes for
-these bytes: the same command over ``kubectl port-forward``. The cluster is KUBECONFIG's, else a
-test bed made for it; the socket is reached on a test bed's node alone. Prints a table in Markdown.
+these bytes: the same command over ``kubectl port-forward``. The database is bench/backup.py's; with
+``--bulk`` it is one table of long texts, which cost the server next to nothing a byte. The cluster
+is KUBECONFIG's, else a test bed made for it; the socket is reached on a test bed's node alone.
+Prints a table in Markdown.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import backup as databases
 
 from tests.chart.rendering import CHART
 from tests.cluster.bootstraps import RELEASE, Bootstrap
@@ -98,37 +102,49 @@ def timed_helm(bed: Bed) -> float:
         return seconds
 
 
-def bootstrap(bed: Bed, runs: int, _: int) -> list[Row]:
+def bootstrap(bed: Bed, given: argparse.Namespace) -> list[Row]:
     """Measure a bootstrap; each kind in turn."""
-    pairs = [(timed_bootstrap(bed), timed_helm(bed)) for _ in range(runs)]
+    pairs = [(timed_bootstrap(bed), timed_helm(bed)) for _ in range(given.runs)]
     ours, theirs = (statistics.median(each) for each in zip(*pairs, strict=True))
     what = "bootstrap, empty namespace to validated, without the Job"
     return [Row(what, ours, "helm install --wait", theirs, theirs + BOOTSTRAP_MORE)]
 
 
-def backup(bed: Bed, runs: int, megabytes: int) -> list[Row]:
+def backup(bed: Bed, given: argparse.Namespace) -> list[Row]:
     """Measure a backup through the release, and over the server's own socket."""
     if bed.node is None:
         raise SystemExit("backup: the server's socket is reached on a test bed's node alone")
+    megabytes = given.megabytes
     with namespace(bed) as place:
         # The bed's volumes lie in memory, and count for the pod that writes on them.
         memory = f"{2 + -(-megabytes // 250)}Gi"
         place.deployed(values={"postgresql": {"resources": {"limits": {"memory": memory}}}})
-        bed.psql(place.namespace, FILL.format(thousands=megabytes))
-        bed.psql(place.namespace, "CHECKPOINT")
+        for statement in _rows(megabytes, bulk=given.bulk):
+            bed.psql(place.namespace, statement)
         whom = "dbname=koku user=postgres"
         socket = f"host={_socket(bed, place.namespace)} {whom}"
         release = ("--namespace", place.namespace, "--kubeconfig", str(bed.kubeconfig))
         kubectl = bed.node.programs / "kubectl"
         with _forwarded(kubectl, bed, place.namespace) as port:
             ways = (release, (socket,), (f"host=127.0.0.1 port={port} sslmode=disable {whom}",))
-            times = [[timed_backup(place, *way) for way in ways] for _ in range(runs)]
+            times = [[timed_backup(place, *way) for way in ways] for _ in range(given.runs)]
     ours, theirs, plain = (statistics.median(each) for each in zip(*times, strict=True))
-    limit, what = theirs * BACKUP_TIMES, f"backup of {megabytes} MB through the release"
+    kind = "of long texts " if given.bulk else ""
+    limit, what = theirs * BACKUP_TIMES, f"backup of {megabytes} MB {kind}through the release"
     return [
         Row(what, ours, "Unix socket", theirs, limit),
         Row(what, ours, "kubectl port-forward", plain, plain),
     ]
+
+
+def _rows(megabytes: int, *, bulk: bool) -> Iterator[str]:
+    """Yield the statements that fill the database."""
+    if bulk:
+        yield FILL.format(thousands=megabytes)
+    else:
+        yield from databases.statements(megabytes / 1000)
+    yield "VACUUM ANALYZE"
+    yield "CHECKPOINT"
 
 
 @contextlib.contextmanager
@@ -183,14 +199,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("measures", nargs="*", choices=[*MEASURES, []], help="default: all")
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--megabytes", type=int, default=200, help="of a backup's rows")
+    parser.add_argument("--megabytes", type=int, default=500, help="the database's size")
+    parser.add_argument("--bulk", action="store_true", help="one table of long texts")
     given = parser.parse_args()
     rows: list[Row] = []
     with contextlib.ExitStack() as stack:
         found = testbed.given(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         bed = found or stack.enter_context(testbed.made())
         for name in given.measures or MEASURES:
-            rows += MEASURES[name](bed, given.runs, given.megabytes)
+            rows += MEASURES[name](bed, given)
     print(f"\n{os.cpu_count()} processors, {given.runs} runs, medians\n")
     print("| what | measured | against | measured | at most | |\n|---|---|---|---|---|---|")
     for row in rows:
