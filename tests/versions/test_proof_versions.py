@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from pytest_costmgmt.backup.dump import backup
+from pytest_costmgmt.backup.keys_archived import Archive, differing_rows
 from pytest_costmgmt.backup.model import ARCHIVE, Manifest, Proof
 from pytest_costmgmt.backup.proof import prove
 from pytest_costmgmt.backup.restore import restore
@@ -38,6 +39,9 @@ MUTATIONS = {
     "schema public": "GRANT CREATE ON SCHEMA public TO PUBLIC",
     "table torture.every_type": "UPDATE torture.every_type SET num = 1.00 WHERE id = 1",
 }  # fmt: skip
+
+# What is generated, out of line, and of each type.
+ASIDE = {"every_type", "toasted", "many", "virtual_"}
 
 
 class Restored(NamedTuple):
@@ -104,6 +108,20 @@ def test_what_is_allowed_hides_nothing(restored: Restored) -> None:
         mutate(restored.login, statement)
     named = {each.of for each in restored.prove().differences}
     assert not set(MUTATIONS) - named
+
+
+def test_rows_are_loaded_aside_as_they_were_restored(restored: Restored) -> None:
+    """Of every type a version has, the archive's rows in another version are the restored ones."""
+    archive = Archive(restored.folder / ARCHIVE, restored.clients, 60)
+    looked = set()
+    for relation in restored.manifest.relations:
+        if relation.name in ASIDE:
+            found = differing_rows(archive, restored.login, relation)
+            # Another test may have changed the one row.
+            changed = ("(id)=(1) changed",) if relation.name == "every_type" else ()
+            assert found in {((), 0), (changed, 0)}, relation.name
+            looked.add(relation.name)
+    assert looked >= ASIDE - {"virtual_"}
 
 
 def test_two_halves_of_the_schema_are_the_whole(restored: Restored, tmp_path: Path) -> None:
