@@ -20,6 +20,7 @@ from pytest_costmgmt.postgres.clients import Clients
 from pytest_costmgmt.postgres.command import Stop, never
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
+from pytest_costmgmt.postgres.statements import Statement, run
 
 if TYPE_CHECKING:
     from psycopg import Cursor
@@ -92,18 +93,18 @@ def writing(login: Login, timeout: float) -> Iterator[Cursor[Any]]:
 
 def load(cursor: Cursor[Any], relation: Relation, text: Path) -> bool:
     """Fill the table aside from pg_restore's text; False if that has no rows to copy."""
-    from psycopg import sql  # noqa: PLC0415 - heavy
-
     with text.open("rb") as file:
         # Before the statement there are comments and settings alone.
         found = _COPY.search(file.read(schema_text.HEAD))
         if found is None:
             return False
-        like = sql.Identifier(relation.schema, relation.name)
-        made = sql.SQL("CREATE TEMPORARY TABLE {} (LIKE {} INCLUDING GENERATED)")
-        cursor.execute(made.format(sql.SQL(_ASIDE), like))
-        said = sql.Literal(schema_text.encoding(text))
-        cursor.execute(sql.SQL("SET LOCAL client_encoding = {}").format(said))
+        made = f"CREATE TEMPORARY TABLE {_ASIDE} (LIKE {{}}.{{}} INCLUDING GENERATED)"
+        encoding = schema_text.encoding(text)
+        statements = [
+            Statement(made, (relation.schema, relation.name)),
+            Statement("SET LOCAL client_encoding = {t}", text=encoding),
+        ]
+        run(cursor.connection, statements)
         file.seek(found.end())
         copying = b"COPY " + _ASIDE.encode() + b" " + found["columns"] + b" FROM STDIN"
         with cursor.copy(copying) as copy:
