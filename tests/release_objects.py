@@ -254,11 +254,11 @@ def helm_record(
     }  # fmt: skip
 
 
-def network_policy(*, everybody: bool = False) -> Object:
-    """Return a NetworkPolicy of the chart."""
+def network_policy(*peers: Object, everybody: bool = False) -> Object:
+    """Return a NetworkPolicy of the chart, which lets these ``peers`` in too."""
     rule: Object = {"ports": [{"protocol": "TCP", "port": 5432}]}
     if not everybody:
-        rule["from"] = [{"podSelector": {"matchLabels": CLIENT}}]
+        rule["from"] = [{"podSelector": {"matchLabels": CLIENT}}, *peers]
     return {
         "metadata": {"name": "postgres"},
         "spec": {

@@ -232,13 +232,15 @@ class Attached:
         found = msgspec.structs.replace(found, policies=policies)
         if attached.probe is None or not policies or any(each.lets_in_all for each in policies):
             return found
-        with attached.outsider() as door:
+        with attached.outsider() as (door, address):
             where = {**server.application.where, **door.where, "hostaddr": ""}
             login = msgspec.structs.replace(server.application, where=where)
             tried = attempt(login, offered="own", deadline=min(deadline, 5.0))
             trouble = "; ".join(door.troubles)
         again = attempt(server.application, offered="own", deadline=deadline)
-        return msgspec.structs.replace(found, excluded=tried, trouble=trouble, again=again)
+        return msgspec.structs.replace(
+            found, excluded=tried, excluded_from=address, trouble=trouble, again=again
+        )
 
     def exhibits(self) -> tuple[Exhibit, ...]:
         """Return what the cluster knows of the release, for a report that is not conformant."""

@@ -49,7 +49,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     ``opened`` and ``again`` stand around what must be refused. ``unprobed`` says why no pod of ours
     was asked; then only the database pod itself was. ``policies`` None could not be read.
     ``excluded`` is the application's own login from a pod that no policy lets in, ``trouble`` what
-    went wrong on that way.
+    went wrong on that way, ``excluded_from`` the pod's address.
     """
 
     way: str
@@ -59,6 +59,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     again: Attempt
     policies: tuple[Policy, ...] | None = None
     excluded: Attempt | None = None
+    excluded_from: str = ""
     trouble: str = ""
 
 

@@ -17,6 +17,7 @@ from pytest_costmgmt.judge.finding import (
 )
 from pytest_costmgmt.judge.release import container_of, objects_of, of_a_namespace, of_a_release
 from pytest_costmgmt.judge.secrets_fixes import trim, write_anew
+from pytest_costmgmt.kubernetes.policies import Policy
 from pytest_costmgmt.kubernetes.secret_objects import KeyFacts, SecretFacts
 from pytest_costmgmt.kubernetes.shapes import Container
 from pytest_costmgmt.postgres.attempt import Attempt
@@ -347,6 +348,15 @@ def enforced(facts: ReleaseFacts) -> Judgement:
     answered = seen.accepted or seen.outcome == "refused"
     if not answered and network.trouble and NOT_REACHED not in network.trouble:
         raise FactUnavailable(f"whether an excluded pod connects: {network.trouble}")
+    if answered and (why := _let_in(policies, network.excluded_from)):
+        return not_supported(f"NetworkPolicy {names} lets pods of the namespace in ({why})")
+    if answered and (perhaps := [each for policy in policies for each in policy.perhaps]):
+        return _unseen(
+            f"whether NetworkPolicy {names} is enforced (a pod without its clients' label got an"
+            f" answer, and {perhaps[0]} may let it in)",
+            "may get the namespace",
+            how="kubectl get namespace NS --show-labels, and the policy's namespaceSelector",
+        )
     told = Finding(
         summary=f"NetworkPolicy {names} is not enforced",
         expected="a pod that it does not let in cannot connect",
@@ -366,6 +376,13 @@ def enforced(facts: ReleaseFacts) -> Judgement:
     )
 
 
-def _unseen(what: str, who: str) -> Judgement:
-    how = "--costmgmt-allow=probe, with a Role that lets it"
+def _let_in(policies: tuple[Policy, ...], address: str) -> str:
+    """Return the addresses that the policies let in, if ``address`` is one of them, or ""."""
+    blocks = [block.cidr for each in policies for block in each.blocks if block.holds(address)]
+    return ", ".join(blocks)
+
+
+def _unseen(
+    what: str, who: str, how: str = "--costmgmt-allow=probe, with a Role that lets it"
+) -> Judgement:
     return judgement((), unverified=[Unverified(what=what, who=f"who {who}", how=how)])

@@ -124,8 +124,8 @@ class Attachment:
         return tuple(isolating(self.api, self.place.namespace, labels, port=facts.PORT))
 
     @contextlib.contextmanager
-    def outsider(self) -> Iterator[Door]:
-        """Yield a door whose way begins in a pod that bears no application's label.
+    def outsider(self) -> Iterator[tuple[Door, str]]:
+        """Yield a door whose way begins in a pod that bears no client's label, and its address.
 
         It leads to the pod's address: a name service that hides it keeps nobody out.
         """
@@ -137,7 +137,7 @@ class Attachment:
                 container=outside.container, host=address, port=facts.PORT,
             )  # fmt: skip
             with unix_door(route) as door:
-                yield door
+                yield door, outside.ip
 
     def keep(self, manager: contextlib.AbstractContextManager[Any]) -> Any:
         """Enter a context that is left when this attachment is closed."""

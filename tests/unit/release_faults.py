@@ -14,6 +14,7 @@ from pytest_costmgmt.judge import persistence, release, release_pod, secrets
 from pytest_costmgmt.judge.finding import Judgement
 from pytest_costmgmt.kubernetes import shapes_read
 from pytest_costmgmt.kubernetes.leaks import Leaks, Record
+from pytest_costmgmt.kubernetes.objects import Namespace
 from pytest_costmgmt.kubernetes.policies import policy
 from pytest_costmgmt.kubernetes.secret_objects import facts_of
 from pytest_costmgmt.postgres.attempt import Attempt
@@ -71,6 +72,7 @@ def raw() -> dict[str, Any]:
         "secret": made.secret(),
         "cron_job": made.cron_job(),
         "policies": [],
+        "namespace": Namespace(name=made.NAMESPACE, exists=True, labels={"team": "cost"}),
         "refused": {},
         "leaks": Leaks(looked=("pods/postgres-0",), known=2),
         "record": Record(release=made.RELEASE, revision=1, status="deployed"),
@@ -111,7 +113,7 @@ def facts(found: dict[str, Any]) -> ReleaseFacts:
             **found["network"],
             policies=None
             if policies is None
-            else tuple(policy(each, port=5432) for each in policies),
+            else tuple(policy(each, port=5432, here=found["namespace"]) for each in policies),
         ),
     )
     return decoded(msgspec.json.encode(told).decode())
@@ -192,14 +194,6 @@ def _env(entry: Object, at: str = "pod.spec.containers.0") -> Plant:
 
 def _network(**parts: object) -> Plant:
     return lambda found: found["network"].update(parts)
-
-
-def _policed(*, everybody: bool = False, **network: object) -> Plant:
-    def plant(found: dict[str, Any]) -> None:
-        found["policies"] = [made.network_policy(everybody=everybody)]
-        found["network"].update(network)
-
-    return plant
 
 
 def _another_endpoint(found: dict[str, Any]) -> None:
@@ -323,18 +317,6 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     ),
     "not-again": ("CM-SEC-008", "error", _network(again=refused("koku", "own"))),
     "superuser-unknown": ("CM-SEC-008", "error", _network(superuser=(LOST,))),
-    "not-enforced": ("CM-SEC-009", "failed", _policed(excluded=accepted())),
-    "asked-for-a-password": ("CM-SEC-009", "failed", _policed(excluded=refused("koku", "own"))),
-    "enforced": ("CM-SEC-009", "passed", _policed(excluded=LOST)),
-    "enforced-by-reject": (
-        "CM-SEC-009", "passed",
-        _policed(excluded=LOST, trouble="exec of bash in x: the relay does not reach it."),
-    ),
-    "excluded-unknown": (
-        "CM-SEC-009", "error", _policed(excluded=LOST, trouble="exec could not be opened"),
-    ),
-    "excluded-not-asked": ("CM-SEC-009", "unverifiable", _policed()),
-    "lets-everybody-in": ("CM-SEC-009", "not-supported", _policed(everybody=True)),
     "policies-unseen": ("CM-SEC-009", "unverifiable", _set("policies", None)),
     "data-off-the-volume": (
         "CM-PER-001", "failed", _set(f"{POD}.volumeMounts.0.mountPath", "/var/lib/postgresql/data"),

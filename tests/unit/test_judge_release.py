@@ -23,6 +23,9 @@ from tests.unit.release_faults import (
     outcomes,
     raw,
 )
+from tests.unit.release_faults_policies import POLICED
+
+EVERY = {**FAULTS, **POLICED}
 
 
 def test_a_healthy_release_passes() -> None:
@@ -30,10 +33,10 @@ def test_a_healthy_release_passes() -> None:
     assert outcomes(raw()) == HEALTHY
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", EVERY)
 def test_one_thing_wrong_is_one_check(name: str) -> None:
     """It is the one that says so; where the same fact decides two, the other is named here."""
-    check, expected, plant = FAULTS[name]
+    check, expected, plant = EVERY[name]
     found = raw()
     plant(found)
     wanted = {**HEALTHY, check: expected, **ALSO.get(name, {})}

@@ -1,0 +1,52 @@
+"""What is read of a namespace beside the release's own objects: its policies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_costmgmt.kubernetes.access import access
+from pytest_costmgmt.kubernetes.api import Api
+from pytest_costmgmt.kubernetes.policies import isolating
+from tests import release_objects as made
+from tests.server.pod_api import PodApi, pod_api, status
+
+CORE = f"/api/v1/namespaces/{made.NAMESPACE}"
+POLICIES = f"/apis/networking.k8s.io/v1/namespaces/{made.NAMESPACE}/networkpolicies"
+
+
+@pytest.fixture
+def cluster() -> Iterator[PodApi]:
+    """An API server."""
+    with pod_api() as found:
+        yield found
+
+
+@pytest.fixture
+def api(cluster: PodApi, tmp_path: Path) -> Api:
+    """The way to it."""
+    return Api(access(kubeconfig=cluster.kubeconfig(tmp_path / "kubeconfig"), environ={}),
+               patience=0)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("labels", "lets_in", "perhaps"),
+    [
+        pytest.param({"team": "cost"}, True, 0, id="selected"),
+        pytest.param({"team": "other"}, False, 0, id="not-selected"),
+        pytest.param(None, False, 1, id="not-seen"),
+    ],
+)
+def test_a_peer_by_namespace_is_held_against_ours(
+    cluster: PodApi, api: Api, labels: dict[str, str] | None, lets_in: bool, perhaps: int
+) -> None:
+    """Its labels decide whether our own pods are let in; without them nobody knows."""
+    peer = {"namespaceSelector": {"matchLabels": {"team": "cost"}}}
+    cluster.objects[POLICIES] = [made.network_policy(peer)]
+    cluster.objects[CORE] = status(403, "Forbidden", "no")
+    if labels is not None:
+        cluster.objects[CORE] = {"metadata": {"name": made.NAMESPACE, "labels": labels}}
+    (found,) = isolating(api, made.NAMESPACE, made.LABELS, port=5432)
+    assert (found.lets_in_all, len(found.perhaps)) == (lets_in, perhaps)
