@@ -23,6 +23,7 @@ from pytest_costmgmt.judge.release import (
     permitted,
     stateful_set_of,
 )
+from pytest_costmgmt.kubernetes.leaks import Record
 from pytest_costmgmt.kubernetes.shapes import Container, PodTemplate, Security
 
 _PASSWORDED = re.compile(r"(?i)(passw|passwd|secret|token|credential)")
@@ -276,14 +277,48 @@ def recorded(facts: ReleaseFacts) -> Judgement:
             expected="a Secret that is made before the release (postgresql.database"
             ".existingSecret), and no password among the values",
             found=f"revision {record.revision}, {where}: whoever may read the release reads it",
-            fix=_values("postgresql:\n  database: {existingSecret: postgres-credentials}"),
+            fix=_values(
+                "postgresql:\n  database: {existingSecret: postgres-credentials}\n"
+                "# with another password than this one, which the revision keeps"
+            ),
         )
         for where in record.leaks
     ]
+    findings += _remembered(record)
     return judgement(
-        [f"Helm's record of {record.release}, revision {record.revision}"],
+        [
+            f"Helm's record of {record.release}, revision {record.revision}",
+            "what Helm keeps of the revisions before it",
+        ],
         findings,
         summary=f"{record.chart} {record.version}, revision {record.revision}, {record.status}",
+    )
+
+
+def _remembered(record: Record) -> Iterator[Finding]:
+    """Yield what earlier revisions hold of the passwords that are in use now."""
+    if not record.earlier:
+        return
+    revisions = sorted({each for found in record.earlier.values() for each in found})
+    told = [
+        f"{where} (revision {', '.join(map(str, found))})"
+        for where, found in record.earlier.items()
+    ]
+    yield Finding(
+        summary=f"earlier revisions of {record.release} hold a password that is still in use",
+        expected="no revision that Helm keeps holds it: helm get values --revision N prints each",
+        found="; ".join(told),
+        fix=Fix(
+            kind="shell",
+            text="# Choose another, for it was read: write it into the Secret, restart the\n"
+            "# database's pod, restart the applications. If nobody can have read it, have Helm\n"
+            "# forget these revisions:\n"
+            + "\n".join(
+                f"kubectl delete secret sh.helm.release.v1.{record.release}.v{each}"
+                for each in revisions
+            ),
+            needs="who may write Secrets in the namespace",
+        ),
     )
 
 

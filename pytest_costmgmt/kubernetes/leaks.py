@@ -31,6 +31,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     leaks: tuple[str, ...] = ()
     "Values of the release, given or rendered into what is no Secret, that are passwords."
+    earlier: dict[str, tuple[int, ...]] = {}
+    "The same of the revisions before, which Helm keeps too: where, and in which of them."
 
 
 class Leaks(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,33 +124,43 @@ def leaked(
 
 def record(api: Api, namespace: str, release: str, secrets: tuple[Secret, ...]) -> Record | None:
     """Return Helm's record of a release's last revision; None if there is none."""
-    newest = _newest(api, namespace, release)
-    if newest is None:
+    revisions = _revisions(api, namespace, release)
+    if not revisions:
         return None
-    labels = newest[1]["metadata"]["labels"]
-    said = _decoded((newest[1].get("data") or {}).get("release", ""))
+    revision, newest = revisions[-1]
+    labels = newest["metadata"]["labels"]
+    said = _said(newest)
     meta = (said.get("chart") or {}).get("metadata") or {}
-    values = {"values": said.get("config") or {}}
-    rendered = {"manifest": _without_secrets(str(said.get("manifest") or ""))}
+    earlier: dict[str, tuple[int, ...]] = {}
+    for number, each in revisions[:-1]:
+        for where in _leaks(_said(each), secrets):
+            earlier[where] = (*earlier.get(where, ()), number)
     return Record(
         release=release,
-        revision=newest[0],
+        revision=revision,
         status=str(labels.get("status") or ""),
         chart=str(meta.get("name") or ""),
         version=str(meta.get("version") or ""),
-        leaks=(*found_in(values, secrets), *found_in(rendered, secrets)),
+        leaks=_leaks(said, secrets),
+        earlier=earlier,
     )
+
+
+def _leaks(said: Mapping[str, Any], secrets: tuple[Secret, ...]) -> tuple[str, ...]:
+    values = {"values": said.get("config") or {}}
+    rendered = {"manifest": _without_secrets(str(said.get("manifest") or ""))}
+    return (*found_in(values, secrets), *found_in(rendered, secrets))
 
 
 def rendered(api: Api, namespace: str, release: str, *, key: bytes) -> list[dict[str, Any]]:
     """Return what Helm rendered last, without a Secret's data; ``key`` is the run's."""
-    newest = _newest(api, namespace, release)
-    said = {} if newest is None else _decoded((newest[1].get("data") or {}).get("release", ""))
+    revisions = _revisions(api, namespace, release)
+    said = _said(revisions[-1][1]) if revisions else {}
     return documents(str(said.get("manifest") or ""), key=key)
 
 
-def _newest(api: Api, namespace: str, release: str) -> tuple[int, dict[str, Any]] | None:
-    """Return the last revision's number, and the Secret in which Helm keeps it."""
+def _revisions(api: Api, namespace: str, release: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return each revision's number, the last one last, and the Secret in which Helm keeps it."""
     found = api.items(
         path_of(namespace, "secrets"),
         [
@@ -157,13 +169,15 @@ def _newest(api: Api, namespace: str, release: str) -> tuple[int, dict[str, Any]
         ],
         what=f"Reading Helm's records of {release}",
     )
-    newest: tuple[int, dict[str, Any]] | None = None
-    for each in found:
-        labels = (each.get("metadata") or {}).get("labels") or {}
-        revision = int(labels.get("version") or 0)
-        if newest is None or revision > newest[0]:
-            newest = (revision, each)
-    return newest
+    numbered = [
+        (int(((each.get("metadata") or {}).get("labels") or {}).get("version") or 0), each)
+        for each in found
+    ]
+    return sorted(numbered, key=lambda each: each[0])
+
+
+def _said(kept: Mapping[str, Any]) -> dict[str, Any]:
+    return _decoded((kept.get("data") or {}).get("release", ""))
 
 
 def _decoded(data: str) -> dict[str, Any]:
@@ -180,7 +194,9 @@ def _without_secrets(manifest: str) -> list[Any]:
     import yaml  # noqa: PLC0415 - comes with the client, heavy
 
     try:
-        loaded = list(yaml.safe_load_all(manifest))
+        # libyaml's where it is there: Helm keeps ten revisions, and each is read.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        loaded = list(yaml.load_all(manifest, Loader=loader))
     except yaml.YAMLError:
         return []
     return [each for each in loaded if isinstance(each, dict) and each.get("kind") != "Secret"]

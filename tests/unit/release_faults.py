@@ -274,6 +274,11 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
         "CM-REL-009", "failed",
         _set("record", Record(release="r", revision=2, status="deployed", leaks=("values.x",))),
     ),
+    "earlier-value-is-a-password": (
+        "CM-REL-009", "failed",
+        _set("record", Record(release="r", revision=3, status="deployed",
+                              earlier={"values.x": (1, 2)})),
+    ),
     "no-record": ("CM-REL-009", "not-supported", _set("record", None)),
     "no-helm": ("CM-REL-009", "not-supported", _drop("stateful_set.metadata.annotations")),
     "token": ("CM-REL-010", "failed", _drop("pod.spec.automountServiceAccountToken")),

@@ -1,4 +1,4 @@
-"""What is read of a namespace beside the release's own objects: its policies."""
+"""What is read of a namespace beside the release's own objects: its policies, Helm's records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import pytest
 
 from pytest_costmgmt.kubernetes.access import access
 from pytest_costmgmt.kubernetes.api import Api
+from pytest_costmgmt.kubernetes.leaks import record
 from pytest_costmgmt.kubernetes.policies import isolating
+from pytest_costmgmt.secret import Secret
 from tests import release_objects as made
 from tests.server.pod_api import PodApi, pod_api, status
 
@@ -29,6 +31,21 @@ def api(cluster: PodApi, tmp_path: Path) -> Api:
     """The way to it."""
     return Api(access(kubeconfig=cluster.kubeconfig(tmp_path / "kubeconfig"), environ={}),
                patience=0)  # fmt: skip
+
+
+def test_what_earlier_revisions_hold_of_todays_passwords_is_told(cluster: PodApi, api: Api) -> None:
+    """A value that was taken out is printed by `helm get values --revision` all the same."""
+    given = {"migration": {"env": [{"name": "X", "value": made.HIVE_PASSWORD}]}}
+    cluster.objects[f"{CORE}/secrets"] = [
+        made.helm_record(10, values={}),
+        made.helm_record(9, "superseded", given),
+        made.helm_record(8, "superseded", given),
+        made.helm_record(2, "superseded", {"x": "a password of last year"}),
+    ]
+    found = record(api, made.NAMESPACE, made.RELEASE, (Secret(made.HIVE_PASSWORD),))
+    assert found is not None
+    assert (found.revision, found.status, found.leaks) == (10, "deployed", ())
+    assert found.earlier == {"values.migration.env[0].value": (8, 9)}
 
 
 @pytest.mark.parametrize(
