@@ -38,6 +38,13 @@ def _template(objects: Objects) -> PodTemplate:
     return stateful_set_of(objects).template
 
 
+# What the standard lets a volume be; a pod without a word has an emptyDir.
+_VOLUMES = frozenset(
+    {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim",
+     "projected", "secret", ""}
+)  # fmt: skip
+
+
 def _values(text: str) -> Fix:
     return Fix(kind="values", text=text, needs="who installs the chart")
 
@@ -135,11 +142,35 @@ def restricted(facts: ReleaseFacts) -> Judgement:
         for container in containers
         if (problems := list(_beyond(container.security, template.security)))
     ]
+    findings += _on_the_host(template)
     return judgement(
-        [f"security context of container {container.name}" for container in containers],
+        [
+            *(f"security context of container {container.name}" for container in containers),
+            "what the pod shares with its node: namespaces, ports, volumes",
+        ],
         findings,
         summary=f"restricted: {', '.join(container.name for container in containers)}",
     )
+
+
+def _on_the_host(template: PodTemplate) -> Iterator[Finding]:
+    shared = [*template.of_the_host]
+    for container in (*template.init_containers, *template.containers):
+        shared += [f"hostPort {port} of container {container.name}" for port in
+                   container.host_ports]  # fmt: skip
+    shared += [
+        f"volume {volume.name}, a {volume.source}"
+        for volume in template.volumes
+        if volume.source not in _VOLUMES
+    ]
+    if shared:
+        yield Finding(
+            summary=f"pod postgres-0 has {', '.join(shared)}",
+            expected="no hostNetwork, hostPID, hostIPC or hostPort, and no volume such as hostPath"
+            " (Pod Security Standard restricted)",
+            found="; ".join(shared),
+            fix=_values("# the chart asks for none of it: helm upgrade, without a patch over it"),
+        )
 
 
 def _beyond(own: Security, pod: Security) -> Iterator[str]:

@@ -57,6 +57,8 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
+    host_ports: tuple[int, ...] = ()
+    "Ports of its node that lead to it."
     env: tuple[EnvVariable, ...] = ()
     env_from: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()
@@ -109,6 +111,8 @@ class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
     mounts_token: bool = True
     service_links: bool = True
     node_selector: dict[str, str] = {}
+    of_the_host: tuple[str, ...] = ()
+    "What it shares with its node: hostNetwork, hostPID, hostIPC."
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):

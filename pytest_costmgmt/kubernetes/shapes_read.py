@@ -100,6 +100,9 @@ def _container(found: Object) -> shapes.Container:
         command=_texts(found.get("command")),
         args=_texts(found.get("args")),
         ports=tuple(int(each["containerPort"]) for each in found.get("ports") or ()),
+        host_ports=tuple(
+            int(each["hostPort"]) for each in found.get("ports") or () if each.get("hostPort")
+        ),
         env=tuple(_variable(each) for each in found.get("env") or ()),
         env_from=tuple(
             f"{kind.removesuffix('Ref').lower()}/{_text(said.get('name'))}"
@@ -138,6 +141,9 @@ def _volume(found: Object) -> shapes.Volume:
     )
 
 
+_OF_THE_HOST = ("hostNetwork", "hostPID", "hostIPC")
+
+
 def template(found: Object) -> shapes.PodTemplate:
     """Return a pod's template, or a pod's own metadata and spec."""
     said, spec = meta(found), _part(found, "spec")
@@ -153,6 +159,7 @@ def template(found: Object) -> shapes.PodTemplate:
         mounts_token=spec.get("automountServiceAccountToken") is not False,
         service_links=spec.get("enableServiceLinks") is not False,
         node_selector=_pairs(spec.get("nodeSelector")),
+        of_the_host=tuple(each for each in _OF_THE_HOST if spec.get(each)),
     )
 
 

@@ -250,6 +250,13 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "init-container": (
         "CM-REL-007", "failed", _set("pod.spec.initContainers", [{"name": "i", "image": "x:1"}]),
     ),
+    "host-network": ("CM-REL-007", "failed", _set("pod.spec.hostNetwork", True)),
+    "host-processes": ("CM-REL-007", "failed", _set("pod.spec.hostPID", True)),
+    "host-port": ("CM-REL-007", "failed", _set(f"{POD}.ports.0.hostPort", 5432)),
+    "nodes-folder": (
+        "CM-REL-007", "failed",
+        _set("pod.spec.volumes.1", {"name": "configuration", "hostPath": {"path": "/etc/pg"}}),
+    ),
     "leak": ("CM-REL-008", "failed", _set("leaks", Leaks(found=("configmaps/x: data.u",)))),
     "literal": (
         "CM-REL-008", "failed", _env({"name": "POSTGRESQL_ADMIN_PASSWORD", "value": "hunter2"}),
@@ -350,4 +357,5 @@ ALSO = {
     "no-answer": {"CM-SEC-008": "error"},
     "pod-goes": {"CM-REL-003": "passed"},
     "blank": {},
+    "host-path": {"CM-REL-007": "failed"},
 }
