@@ -22,6 +22,9 @@ from pytest_costmgmt.kubernetes.secret_objects import KeyFacts, SecretFacts
 from pytest_costmgmt.kubernetes.shapes import Container
 from pytest_costmgmt.postgres.attempt import Attempt
 
+_ADMIN = "POSTGRESQL_ADMIN_PASSWORD"
+_ASKED = "28P01"
+"What the server says to a wrong password: it would take the right one."
 NOT_REACHED = "does not reach it"
 "What a relay says whose address does not answer it."
 _APPLICATION = {"DATABASE_NAME": "database", "DATABASE_USER": "username",
@@ -292,8 +295,18 @@ def superuser_stays_out(facts: ReleaseFacts) -> Judgement:
         if seen.outcome == "failed":
             raise FactUnavailable(f"role {seen.role} at {network.way}: {seen.message}")
     findings = [_entered(seen, network) for seen in tried if seen.accepted]
+    container = container_of(objects_of(facts))
+    given = variable(container, _ADMIN)
+    if given is not None and (given.source != "literal" or given.literal):
+        findings += [_enterable(seen, network) for seen in tried if seen.sqlstate == _ASKED][-1:]
     return judgement(
-        [f"login of role {seen.role} at {network.way}, offering {seen.offered}" for seen in tried],
+        [
+            *(
+                f"login of role {seen.role} at {network.way}, offering {seen.offered}"
+                for seen in tried
+            ),
+            f"{_ADMIN} of container {container.name}",
+        ],
         findings,
         unverified=_beyond_this_pod(network, "whether postgres is kept out"),
         summary=f"role postgres is refused at {network.way}"
@@ -322,6 +335,23 @@ def _entered(seen: Attempt, network: Network) -> Finding:
             "kubectl exec postgres-0 -- psql -U postgres -c 'TABLE pg_hba_file_rules'\n"
             "# A network that hands connections on from localhost (a sidecar, a proxy in the\n"
             "# pod) does the same. POSTGRESQL_ADMIN_PASSWORD must not be set.",
+            needs="who installs the chart",
+        ),
+    )
+
+
+def _enterable(seen: Attempt, network: Network) -> Finding:
+    return Finding(
+        summary=f"role {seen.role} has a password, and the network may try it",
+        expected=f"role {seen.role} is let in by the pod's own localhost alone",
+        found=f"the image gives it one at each start ({_ADMIN}), and a wrong one is refused at"
+        f" {network.way} as a wrong one ({seen.sqlstate}): the right one is let in",
+        fix=Fix(
+            kind="shell",
+            text="# The password stays in the database when the variable is gone:\n"
+            f"kubectl set env statefulset postgres {_ADMIN}-\n"
+            "kubectl rollout status statefulset postgres\n"
+            "kubectl exec postgres-0 -- psql -U postgres -c 'ALTER ROLE postgres PASSWORD NULL'",
             needs="who installs the chart",
         ),
     )

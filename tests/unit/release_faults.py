@@ -177,6 +177,14 @@ def _drop(path: str) -> Plant:
     return plant
 
 
+def _both(*plants: Plant) -> Plant:
+    def plant(found: dict[str, Any]) -> None:
+        for each in plants:
+            each(found)
+
+    return plant
+
+
 def _secret(**values: str) -> Plant:
     return lambda found: found.update(secret=made.secret(**values))
 
@@ -327,6 +335,18 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "superuser-enters-by-guess": (
         "CM-SEC-008", "failed", _network(superuser=(refused("postgres"), accepted("postgres"))),
     ),
+    "superuser-has-a-password": (
+        "CM-SEC-008", "failed",
+        _env(made.from_secret("POSTGRESQL_ADMIN_PASSWORD", "postgres-admin", "password")),
+    ),
+    "superuser-has-one-and-is-rejected": (
+        "CM-SEC-008", "passed",
+        _both(
+            _env(made.from_secret("POSTGRESQL_ADMIN_PASSWORD", "postgres-admin", "password")),
+            _network(superuser=(refused("postgres", "none", "28000"),
+                                refused("postgres", "wrong", "28000"))),
+        ),
+    ),
     "not-again": ("CM-SEC-008", "error", _network(again=refused("koku", "own"))),
     "superuser-unknown": ("CM-SEC-008", "error", _network(superuser=(LOST,))),
     "policies-unseen": ("CM-SEC-009", "unverifiable", _set("policies", None)),
@@ -358,4 +378,5 @@ ALSO = {
     "pod-goes": {"CM-REL-003": "passed"},
     "blank": {},
     "host-path": {"CM-REL-007": "failed"},
+    "literal": {"CM-SEC-008": "failed"},
 }
