@@ -179,7 +179,7 @@ def taken(facts: ReleaseFacts) -> Judgement:
 def _untaken(container: Container, wanted: dict[str, str], secret: str) -> Iterator[Finding]:
     for name, part in wanted.items():
         found = variable(container, name)
-        if found is not None and (found.source, found.secret) == ("secret", secret):
+        if found is not None and (found.secret, found.key) == (secret, part):
             continue
         if found is None:
             told = "not set there"
@@ -190,7 +190,8 @@ def _untaken(container: Container, wanted: dict[str, str], secret: str) -> Itera
         else:
             told = f"a {found.source}"
         yield Finding(
-            summary=f"container {container.name} does not take {name} from Secret {secret}",
+            summary=f"container {container.name} does not take {name} from key {part} of"
+            f" Secret {secret}",
             expected=f"secretKeyRef to key {part} of Secret {secret}",
             found=told,
             fix=Fix(

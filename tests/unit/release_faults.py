@@ -317,6 +317,18 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "literal-user": (
         "CM-SEC-005", "failed", _env({"name": "POSTGRESQL_USER", "value": "koku"}),
     ),
+    "another-key": (
+        "CM-SEC-005", "failed",
+        _both(
+            _secret(database="koku", username="koku", password=made.PASSWORD, postgres="x" * 20),
+            _env(made.from_secret("POSTGRESQL_PASSWORD", "postgres-credentials", "postgres")),
+        ),
+    ),
+    "migrates-by-another-key": (
+        "CM-SEC-005", "failed",
+        _env(made.from_secret("DATABASE_USER", "postgres-credentials", "database"),
+             "cron_job.spec.jobTemplate.spec.template.spec.containers.0"),
+    ),
     "migrates-by-another": (
         "CM-SEC-005", "failed",
         _env(made.from_secret("DATABASE_PASSWORD", "other", "password"),
@@ -378,5 +390,6 @@ ALSO = {
     "pod-goes": {"CM-REL-003": "passed"},
     "blank": {},
     "host-path": {"CM-REL-007": "failed"},
+    "another-key": {"CM-SEC-002": "failed"},
     "literal": {"CM-SEC-008": "failed"},
 }
