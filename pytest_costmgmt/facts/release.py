@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
 from typing import TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from pytest_costmgmt.kubernetes.shapes import (
     Container,
     Endpoint,
     EnvVariable,
+    Mount,
     PersistentVolume,
     Pod,
     PodTemplate,
@@ -34,6 +36,8 @@ HIVE_PASSWORD = "HIVE_DATABASE_PASSWORD"  # noqa: S105 - a variable's name
 LEASE = "costmgmt-bootstrap"
 "Whoever changes the release holds it: bootstrap, and a run that is disruptive."
 SECRET = "postgres-credentials"  # noqa: S105 - an object's name
+DATA = "/var/lib/pgsql/data/userdata"
+"Where the image keeps its data, whatever PGDATA says."
 PORT = 5432
 KEYS = {"database": "POSTGRESQL_DATABASE", "username": "POSTGRESQL_USER",
         "password": "POSTGRESQL_PASSWORD"}  # fmt: skip
@@ -187,16 +191,36 @@ def _migration(reader: Reader, key: bytes) -> PodTemplate | None:
 
 def claim_name(objects: Objects) -> str:
     """Return the PersistentVolumeClaim of the pod's data, or the one that the chart would make."""
-    if objects.pod is not None and objects.container is not None:
-        claims = {
-            volume.name: volume.of
-            for volume in objects.pod.template.volumes
-            if volume.source == "persistentVolumeClaim"
-        }
-        for mount in objects.container.mounts:
-            if mount.name in claims:
-                return claims[mount.name]
-    return f"postgresql-data-{POD}"
+    return claim_of(objects.pod) or f"postgresql-data-{POD}"
+
+
+def claim_of(pod: Pod | None) -> str:
+    """Return the claim that the database's data lies on; where it lies on none, its first or ""."""
+    container = None if pod is None else database_container(pod.template.containers)
+    if pod is None or container is None:
+        return ""
+    claims = {
+        volume.name: volume.of
+        for volume in pod.template.volumes
+        if volume.source == "persistentVolumeClaim"
+    }
+    # It may have others: for backups, for archived WAL.
+    mounts = [covering(container.mounts, DATA), *container.mounts]
+    return next((claims[each.name] for each in mounts if each and each.name in claims), "")
+
+
+def covering(mounts: tuple[Mount, ...], folder: str) -> Mount | None:
+    """Return the mount that ``folder`` lies on: the deepest that holds it.
+
+    >>> both = (Mount(name="a", path="/var/lib"), Mount(name="b", path="/var/lib/pgsql/data"))
+    >>> covering(both, "/var/lib/pgsql/data/userdata").name, covering(both, "/var/lib/x").name
+    ('b', 'a')
+    >>> covering(both, "/var/library") is None
+    True
+    """
+    place = PurePosixPath(folder)
+    over = [each for each in mounts if place.is_relative_to(PurePosixPath(each.path))]
+    return max(over, key=lambda each: len(PurePosixPath(each.path).parts), default=None)
 
 
 def state_of(pod: Pod) -> str:

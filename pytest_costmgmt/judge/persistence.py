@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
 
 from pytest_costmgmt.errors import FactUnavailable
-from pytest_costmgmt.facts.release import Objects
+from pytest_costmgmt.facts.release import Objects, claim_name, covering
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.facts.survival import Identity, Survival
 from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement, not_supported
@@ -14,20 +13,6 @@ from pytest_costmgmt.judge.release import OUTSIDE, container_of, objects_of, of_
 from pytest_costmgmt.kubernetes.shapes import Mount, Pod
 
 _CLAIM = "persistentVolumeClaim"
-
-
-def covering(mounts: tuple[Mount, ...], folder: str) -> Mount | None:
-    """Return the mount that ``folder`` lies on: the deepest that holds it.
-
-    >>> both = (Mount(name="a", path="/var/lib"), Mount(name="b", path="/var/lib/pgsql/data"))
-    >>> covering(both, "/var/lib/pgsql/data/userdata").name, covering(both, "/var/lib/x").name
-    ('b', 'a')
-    >>> covering(both, "/var/library") is None
-    True
-    """
-    place = PurePosixPath(folder)
-    over = [each for each in mounts if place.is_relative_to(PurePosixPath(each.path))]
-    return max(over, key=lambda each: len(PurePosixPath(each.path).parts), default=None)
 
 
 @of_a_release
@@ -84,7 +69,7 @@ def bound(facts: ReleaseFacts) -> Judgement:
     claim = objects.claim
     look = Fix(
         kind="shell",
-        text="kubectl describe pvc postgresql-data-postgres-0",
+        text=f"kubectl describe pvc {claim_name(objects)}",
         needs="who may read the claim",
     )
     expected = "a PersistentVolumeClaim, Bound"

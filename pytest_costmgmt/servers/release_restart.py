@@ -68,9 +68,8 @@ class Restart:
     def _identity(self, api: Api, row: KeptRow) -> Identity:
         reader = Reader(api, self.place.namespace)
         pod = reader.pod(facts.POD)
-        claims = [] if pod is None else [v.of for v in pod.template.volumes if v.source ==
-                                         "persistentVolumeClaim"]  # fmt: skip
-        claim = reader.claim(claims[0]) if claims else None
+        name = facts.claim_of(pod)
+        claim = reader.claim(name) if name else None
         said, server = row.read()
         return Identity(
             pod="" if pod is None else pod.meta.uid,

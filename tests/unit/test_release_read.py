@@ -1,22 +1,31 @@
-"""What is read of a namespace beside the release's own objects: its policies, Helm's records."""
+"""What is read of a namespace is of the release's own data, and of all that Helm keeps of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_costmgmt.facts import release
+from pytest_costmgmt.facts.release_seen import ReleaseFacts
+from pytest_costmgmt.judge import persistence
+from pytest_costmgmt.kubernetes import shapes_read
 from pytest_costmgmt.kubernetes.access import access
 from pytest_costmgmt.kubernetes.api import Api
 from pytest_costmgmt.kubernetes.leaks import record
+from pytest_costmgmt.kubernetes.objects import Reader
 from pytest_costmgmt.kubernetes.policies import isolating
 from pytest_costmgmt.secret import Secret
 from tests import release_objects as made
 from tests.server.pod_api import PodApi, pod_api, status
 
 CORE = f"/api/v1/namespaces/{made.NAMESPACE}"
+APPS = f"/apis/apps/v1/namespaces/{made.NAMESPACE}"
 POLICIES = f"/apis/networking.k8s.io/v1/namespaces/{made.NAMESPACE}/networkpolicies"
+CLAIMS = f"{CORE}/persistentvolumeclaims"
+DATA = "postgresql-data-postgres-0"
 
 
 @pytest.fixture
@@ -31,6 +40,46 @@ def api(cluster: PodApi, tmp_path: Path) -> Api:
     """The way to it."""
     return Api(access(kubeconfig=cluster.kubeconfig(tmp_path / "kubeconfig"), environ={}),
                patience=0)  # fmt: skip
+
+
+def with_backups(pod: dict[str, Any]) -> dict[str, Any]:
+    """Return a pod into which a second claim was patched, before what it had."""
+    spec = pod["spec"]
+    volume = {"name": "backups", "persistentVolumeClaim": {"claimName": "postgres-backups"}}
+    spec["volumes"].insert(0, volume)
+    mounts = spec["containers"][0]["volumeMounts"]
+    mounts.insert(0, {"name": "backups", "mountPath": "/var/lib/pgsql/backups"})
+    return pod
+
+
+def test_the_claim_is_the_data_s_though_the_pod_has_another(cluster: PodApi, api: Api) -> None:
+    """One for backups stands first, and stays; the data's goes with the pod."""
+    leaving = made.claim()
+    leaving["metadata"]["deletionTimestamp"] = "2026-11-24T10:00:00Z"
+    stays = made.claim()
+    stays["metadata"] = {"name": "postgres-backups", "uid": "claim-2"}
+    cluster.objects |= {
+        f"{APPS}/statefulsets/postgres": made.stateful_set(),
+        f"{CORE}/pods/postgres-0": with_backups(made.pod()),
+        f"/apis/discovery.k8s.io/v1/namespaces/{made.NAMESPACE}/endpointslices": [],
+        f"{CLAIMS}/{DATA}": leaving,
+        f"{CLAIMS}/postgres-backups": stays,
+    }
+    objects = release.read(Reader(api, made.NAMESPACE), key=b"run")
+    assert objects.claim is not None
+    assert objects.claim.meta.name == DATA
+    (finding,) = persistence.bound(ReleaseFacts(objects=objects)).findings
+    assert DATA in finding.summary
+
+
+def test_a_claim_is_named_where_the_data_lies_on_none() -> None:
+    """The older chart mounts it beside the data: it is the one that is there to be judged."""
+    pod = made.pod()
+    pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"] = "/var/lib/postgresql/data"
+    assert release.claim_of(shapes_read.pod(pod)) == DATA
+    pod["spec"]["volumes"][0] = {"name": "postgresql-data", "emptyDir": {}}
+    assert release.claim_of(shapes_read.pod(pod)) == ""
+    assert release.claim_of(None) == ""
 
 
 def test_what_earlier_revisions_hold_of_todays_passwords_is_told(cluster: PodApi, api: Api) -> None:
