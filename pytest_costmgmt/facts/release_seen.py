@@ -138,11 +138,13 @@ def leaks(api: Api, objects: Objects) -> Leaks:
         ("configmaps", "", ""),
     ]
     namespace = objects.namespace
-    return leaked(api, namespace, where, passwords(api, namespace, _keys(objects)))
+    secrets, unread = passwords(api, namespace, _keys(objects))
+    return msgspec.structs.replace(leaked(api, namespace, where, secrets), unread=unread)
 
 
 def helm_record(api: Api, objects: Objects) -> Record | None:
     """Return what Helm keeps of the release, or None if it keeps nothing."""
     namespace = objects.namespace
-    secrets = passwords(api, namespace, _keys(objects))
+    # Whoever may not read these may not list the Secrets either in which Helm keeps its record.
+    secrets, _ = passwords(api, namespace, _keys(objects))
     return record(api, namespace, objects.release, secrets) if objects.release else None

@@ -231,6 +231,14 @@ def discreet(facts: ReleaseFacts) -> Judgement:
         )
         for resource in leaks.refused
     ]
+    unverified += [
+        Unverified(
+            what=f"whether the password of Secret {secret} stands anywhere",
+            who=f"who may get Secret {secret}",
+            how=f"a Role with the verb get for the Secret {secret}",
+        )
+        for secret in leaks.unread
+    ]
     return judgement(
         [*leaks.looked, *(f"arguments and variables of {each.name}" for each in containers)],
         findings,

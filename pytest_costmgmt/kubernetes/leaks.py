@@ -43,19 +43,27 @@ class Leaks(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[str, ...] = ()
     known: int = 0
     "How many passwords were looked for."
+    unread: tuple[str, ...] = ()
+    "Secrets whose passwords were not looked for, since we may not read them."
 
 
-def passwords(api: Api, namespace: str, keys: Iterable[tuple[str, str]]) -> tuple[Secret, ...]:
-    """Return the values of these keys of Secrets, as far as they are there and may be read."""
-    found = []
+def passwords(
+    api: Api, namespace: str, keys: Iterable[tuple[str, str]]
+) -> tuple[tuple[Secret, ...], tuple[str, ...]]:
+    """Return the values of these keys of Secrets that are there, and the Secrets not permitted."""
+    found: list[Secret] = []
+    unread: list[str] = []
     for name, key in dict.fromkeys(keys):
         try:
             value = secret_values(api, namespace, name).get(key)
-        except (NotThere, AccessDenied):
+        except NotThere:
+            continue
+        except AccessDenied:
+            unread.append(name)
             continue
         if value:
             found.append(value)
-    return tuple(found)
+    return tuple(found), tuple(unread)
 
 
 def found_in(manifest: Any, secrets: Iterable[Secret]) -> tuple[str, ...]:

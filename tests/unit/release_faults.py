@@ -280,6 +280,10 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "configmaps-unseen": (
         "CM-REL-008", "unverifiable", _set("leaks", Leaks(looked=("x",), refused=("configmaps",))),
     ),
+    "hive-s-secret-unread": (
+        "CM-REL-008", "unverifiable",
+        _set("leaks", Leaks(looked=("pods/postgres-0",), known=1, unread=("hive-credentials",))),
+    ),
     "not-looked-for": ("CM-REL-008", "error", _set("leaks", None)),
     "pending": (
         "CM-REL-009", "failed",

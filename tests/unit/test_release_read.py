@@ -14,7 +14,7 @@ from pytest_costmgmt.judge import persistence
 from pytest_costmgmt.kubernetes import shapes_read
 from pytest_costmgmt.kubernetes.access import access
 from pytest_costmgmt.kubernetes.api import Api
-from pytest_costmgmt.kubernetes.leaks import record
+from pytest_costmgmt.kubernetes.leaks import passwords, record
 from pytest_costmgmt.kubernetes.objects import Reader
 from pytest_costmgmt.kubernetes.policies import isolating
 from pytest_costmgmt.secret import Secret
@@ -80,6 +80,14 @@ def test_a_claim_is_named_where_the_data_lies_on_none() -> None:
     pod["spec"]["volumes"][0] = {"name": "postgresql-data", "emptyDir": {}}
     assert release.claim_of(shapes_read.pod(pod)) == ""
     assert release.claim_of(None) == ""
+
+
+def test_a_secret_that_may_not_be_read_is_not_looked_for(cluster: PodApi, api: Api) -> None:
+    """Which one it was is told: its password may stand anywhere."""
+    hive = ("hive-credentials", "password")
+    cluster.objects[f"{CORE}/secrets/hive-credentials"] = status(403, "Forbidden", "no")
+    found = passwords(api, made.NAMESPACE, [("is-not-there", "password"), hive])
+    assert found == ((), ("hive-credentials",))
 
 
 def test_what_earlier_revisions_hold_of_todays_passwords_is_told(cluster: PodApi, api: Api) -> None:
