@@ -21,7 +21,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """One step. ``refused`` is what Helm, or the rollout, said against it; ``error`` what broke.
 
-    ``left_out`` says why it was not tried, with ``how`` to have it.
+    ``left_out`` says why it was not tried as it was meant, with ``how`` to have it; what was done
+    instead may have left something ``after`` it all the same.
     """
 
     what: str

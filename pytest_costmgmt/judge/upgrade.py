@@ -45,11 +45,11 @@ def kept(facts: ReleaseFacts, act: Act, *stages: str) -> Judgement:
             unverified.append(
                 Unverified(what=stage.left_out, who="who chooses the images", how=stage.how)
             )
-        elif stage.refused:
+        if stage.refused:
             findings.append(_refused(stage))
-        elif stage.after is None:
+        elif stage.after is None and not stage.left_out:
             raise FactUnavailable(f"{name}: what it left was not looked at")
-        else:
+        elif stage.after is not None:
             findings += _changed(stage.what, seen.before, stage.after)
     tried = [name for name in stages if not _stage(seen, name).left_out]
     return judgement(

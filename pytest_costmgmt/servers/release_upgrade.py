@@ -74,6 +74,21 @@ class Upgrading:
             return Upgrades(error=str(error))
 
 
+def _another(stage: Stage, ran: str) -> Stage:
+    """Return the step, and that it was not the one asked for if the image is the one that ``ran``.
+
+    >>> _another(Stage(what="x", image="pg:1"), "pg:1").left_out
+    'the image after it is the one before it, pg:1: no other was tried'
+    >>> _another(Stage(what="x", image="pg:2"), "pg:1").left_out
+    ''
+    """
+    if not stage.image or stage.image != ran:
+        return stage
+    why = f"the image after it is the one before it, {ran}: no other was tried"
+    how = "name another tag of the same major version: --costmgmt-upgrade-tag"
+    return msgspec.structs.replace(stage, left_out=why, how=how)
+
+
 class _Deeds:
     def __init__(
         self, wanted: Upgrade, administrator: Login, application: Login, row: KeptRow
@@ -139,7 +154,9 @@ class _Deeds:
             )
             return
         image = {"tag": self.wanted.tag, "digest": ""}
+        ran = self.stages[RESOURCES].image
         self._stage(IMAGE, lambda: self._upgrade({"postgresql": {"image": image}}))
+        self.stages[IMAGE] = _another(self.stages[IMAGE], ran)
 
     def _grow(self) -> None:
         """Ask for what no upgrade can do: it must be refused with the way that can."""

@@ -59,6 +59,12 @@ def _after(**parts: Any) -> Upgrades:
     return Upgrades(before=HELD, stages={"x": stage})
 
 
+def _after_the_same_image(**parts: Any) -> Upgrades:
+    (stage,) = _after(**parts).stages.values()
+    meant = msgspec.structs.replace(stage, left_out="no other image was tried", how="name another")
+    return Upgrades(before=HELD, stages={"x": meant})
+
+
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
@@ -80,6 +86,8 @@ def _after(**parts: Any) -> Upgrades:
             Upgrades(before=HELD, stages={"x": Stage(what="x", left_out="w", how="h")}),
             "unverifiable", id="left-out",
         ),
+        pytest.param(_after_the_same_image(), "unverifiable", id="same-image"),
+        pytest.param(_after_the_same_image(row=""), "failed", id="same-image-and-row-lost"),
         pytest.param(Upgrades(before=HELD, stages={"x": Stage(what="x")}), "error", id="unseen"),
         pytest.param(Upgrades(before=HELD), "error", id="not-tried"),
         pytest.param(Upgrades(error="no helm"), "error", id="no-helm"),
