@@ -18,7 +18,7 @@ from pytest_costmgmt.kubernetes.api import Api
 from pytest_costmgmt.kubernetes.leaks import Leaks, Record, leaked, passwords, record
 from pytest_costmgmt.kubernetes.policies import Policy
 from pytest_costmgmt.postgres.asking import asking
-from pytest_costmgmt.postgres.attempt import Attempt, attempt
+from pytest_costmgmt.postgres.attempt import Attempt, Offered, attempt
 from pytest_costmgmt.postgres.connect import read_only
 from pytest_costmgmt.postgres.login import Login
 
@@ -97,6 +97,9 @@ def inside(connection: Any, *, timeout: float) -> Inside:
     )
 
 
+_NOTHING_AND_A_GUESS: tuple[Offered, ...] = ("none", "wrong")
+
+
 def network(
     application: Login, *, superuser: str, way: str, unprobed: str, deadline: float
 ) -> Network:
@@ -107,10 +110,15 @@ def network(
     tried: tuple[Attempt, ...] = ()
     opened = attempt(application, offered="own", deadline=deadline, retry=True)
     if superuser:
-        other = application.acting_as(superuser, None, database=application.database)
-        tried = (
-            attempt(other, offered="none", deadline=deadline),
-            attempt(other, offered="wrong", deadline=deadline),
+        # pg_hba.conf may say another thing of the database that is called like the superuser.
+        tried = tuple(
+            attempt(
+                application.acting_as(superuser, None, database=database),
+                offered=offered,
+                deadline=deadline,
+            )
+            for database in dict.fromkeys((application.database, superuser))
+            for offered in _NOTHING_AND_A_GUESS
         )
     return Network(
         way=way,

@@ -303,7 +303,8 @@ def superuser_stays_out(facts: ReleaseFacts) -> Judgement:
     return judgement(
         [
             *(
-                f"login of role {seen.role} at {network.way}, offering {seen.offered}"
+                f"login of role {seen.role} to database {seen.database} at {network.way},"
+                f" offering {seen.offered}"
                 for seen in tried
             ),
             f"{_ADMIN} of container {container.name}",
@@ -329,7 +330,7 @@ def _entered(seen: Attempt, network: Network) -> Finding:
     return Finding(
         summary=f"anybody in the network is the superuser: {seen.role} needs no password",
         expected=f"role {seen.role} is refused at {network.way}",
-        found=f"let in, offering {seen.offered} (method {seen.method})",
+        found=f"let in to database {seen.database}, offering {seen.offered} (method {seen.method})",
         fix=Fix(
             kind="shell",
             text="# The image trusts its own localhost alone; what lets others in was added:\n"

@@ -21,7 +21,8 @@ from tests.server.run_support import Place
 NEW_PASSWORD = "p@ss/w:rd#1%-of-nobody"
 OLDER = Path(__file__).parent / "older-chart"
 HBA = "/var/lib/pgsql/data/userdata/pg_hba.conf"
-TRUST = "host all postgres all trust"
+# Of its own database alone: an application never asks for that one.
+TRUST = "host postgres postgres all trust"
 Plant = Callable[[Release], object]
 
 
