@@ -45,9 +45,18 @@ def search_path(value: str) -> tuple[str, ...]:
     return tuple(quoted.replace('""', '"') if quoted else bare.lower() for quoted, bare in parts)
 
 
+def is_on(value: str) -> bool:
+    """Return whether a setting that is on or off is on, as PostgreSQL reads it.
+
+    >>> is_on("Yes"), is_on("off")
+    (True, False)
+    """
+    return value.strip().lower() in _TRUE
+
+
 def _is(good: str, breaks: str) -> Callable[[str, ServerFacts, str], str]:
     def wrong(value: str, _server: ServerFacts, _role: str) -> str:
-        return "" if (value.strip().lower() in _TRUE) is (good == "on") else breaks
+        return "" if is_on(value) is (good == "on") else breaks
 
     return wrong
 
@@ -192,14 +201,14 @@ def session_settings(
 def _applied(
     name: str, winner: AppliedSetting, bad: list[AppliedSetting], why: str, context: Context
 ) -> Finding:
-    resets = "\n".join(f"{_alter(setting, context)} RESET {name};" for setting in bad)
+    resets = "\n".join(f"{alter(setting, context)} RESET {name};" for setting in bad)
     if name == _READ_ONLY:
         # It may reach the administrator's session, too.
         resets = f"BEGIN READ WRITE;\n{resets}\nCOMMIT;"
     return Finding(
-        summary=f"{name} is {winner.value!r} by a setting of {_place(winner, context)}: {why}",
+        summary=f"{name} is {winner.value!r} by a setting of {place(winner, context)}: {why}",
         expected=f"{name}: {RULES[name].expected}",
-        found=f"{name} = {winner.value} ({_place(winner, context)})",
+        found=f"{name} = {winner.value} ({place(winner, context)})",
         fix=Fix(
             kind="sql",
             text=f"{resets}\n-- Sessions that exist keep the old value: reconnect, or restart the"
@@ -241,7 +250,8 @@ def _value(name: str) -> str:
     return good if name == "search_path" else literal(good)
 
 
-def _place(setting: AppliedSetting, context: Context) -> str:
+def place(setting: AppliedSetting, context: Context) -> str:
+    """Return whose setting it is, for people."""
     return {
         "role in database": f"role {context.role} in database {context.database}",
         "role": f"role {context.role}",
@@ -250,7 +260,8 @@ def _place(setting: AppliedSetting, context: Context) -> str:
     }[setting.scope]
 
 
-def _alter(setting: AppliedSetting, context: Context) -> str:
+def alter(setting: AppliedSetting, context: Context) -> str:
+    """Return the command that sets and resets it, without what it does."""
     role, database = ident(context.role), ident(context.database)
     return {
         "role in database": f"ALTER ROLE {role} IN DATABASE {database}",

@@ -284,4 +284,18 @@ FAULTS = [
             "SELECT pg_reload_conf()",
         ),
     ),
+    Fault(
+        id="srv-damage-is-hidden-from-the-application",
+        check="CM-SRV-013",
+        plant=_sql(
+            "ALTER ROLE {role} SET zero_damaged_pages = yes",
+            "ALTER DATABASE {database} SET ignore_checksum_failure = on",
+            "ALTER ROLE {role} IN DATABASE {database} SET track_counts = off",
+        ),
+    ),
+    Fault(
+        id="srv-damage-is-hidden-from-the-administrator",
+        check="CM-SRV-013",
+        plant=_sql("ALTER ROLE CURRENT_USER SET zero_damaged_pages = on"),
+    ),
 ]

@@ -17,7 +17,7 @@ from pytest_costmgmt.facts.server import (
     ServerFacts,
 )
 from pytest_costmgmt.facts.support_table import TAKEN
-from pytest_costmgmt.judge import collations, keeping, server, session
+from pytest_costmgmt.judge import collations, server, session
 from pytest_costmgmt.judge.finding import Judgement
 from pytest_costmgmt.requirements.model import Requirements
 from pytest_costmgmt.requirements.reader import load
@@ -279,28 +279,3 @@ def test_clock(skew: float, uncertainty: float, right: bool) -> None:
 def test_a_clock_that_was_not_read_is_unverified() -> None:
     """Absence of evidence is no pass."""
     assert server.clock(None).unverified
-
-
-@pytest.mark.parametrize(
-    ("source", "fix"),
-    [
-        ("configuration file", "ALTER SYSTEM SET fsync = on;\nSELECT pg_catalog.pg_reload_conf();"),
-        ("command line", "# fsync is set by the server's command line: start it without"),
-    ],
-)
-def test_a_setting_that_risks_what_is_stored_is_ended_where_it_is_set(
-    source: str, fix: str
-) -> None:
-    """ALTER SYSTEM is overruled by the command line."""
-    off = KeepingSetting(name="fsync", value="off", source=source)
-    (finding,) = keeping.kept(having(keeping=(*FACTS.keeping[:1], off)), CONTEXT).findings
-    assert finding.found == f"fsync = off ({source})"
-    assert finding.fix is not None
-    assert finding.fix.text == fix
-
-
-def test_what_ends_with_the_run_need_not_be_kept() -> None:
-    """The embedded server has no fsync, and nothing to keep."""
-    embedded = msgspec.structs.replace(CONTEXT, mode="embedded", ours=True)
-    assert keeping.kept(FACTS, CONTEXT).summary.startswith("none of 2 settings")
-    assert keeping.kept(FACTS, embedded).not_supported
