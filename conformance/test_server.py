@@ -256,12 +256,14 @@ def test_event_triggers(costmgmt_catalog: Catalog, costmgmt_context: Context) ->
     since="1.0",
     rationale=(
         "fsync or autovacuum is turned off for a fast import or a repair, and stays so: all is"
-        " well until the machine crashes, or until dead rows have filled the disk."
+        " well until the machine crashes, or until dead rows have filled the disk. A forgotten"
+        " prepared transaction or replication slot keeps rows from being frozen: all is well until"
+        " no transaction id is left, and the server refuses every write."
     ),
-    reference="PostgreSQL's documentation, Write Ahead Log (fsync); Routine Vacuuming; Developer"
-    " Options",
+    reference="PostgreSQL's documentation, Write Ahead Log (fsync); Routine Vacuuming (Preventing"
+    " Transaction ID Wraparound Failures); Developer Options",
     after=("CM-CON-002",),
 )
 def test_what_is_stored_is_kept(costmgmt_catalog: Catalog, costmgmt_context: Context) -> None:
-    """No setting of the server SHOULD put what is stored at risk."""
+    """No setting, and no lack of transaction ids, SHOULD put what is stored at risk."""
     require(keeping.kept(costmgmt_catalog.server, costmgmt_context))

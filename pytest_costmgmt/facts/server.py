@@ -68,6 +68,18 @@ class KeepingSetting(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
+class DatabaseAge(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the oldest ids in a database lie behind the next ones: what VACUUM has not frozen.
+
+    ``connects`` is datallowconn: into template0 only autovacuum gets.
+    """
+
+    database: str
+    connects: bool
+    transactions: int
+    multixacts: int
+
+
 class Connections(msgspec.Struct, frozen=True, kw_only=True):
     """How many sessions the server takes, and who holds them. -1 is no limit.
 
@@ -113,6 +125,11 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     collations: tuple[CollationVersion, ...]
     event_triggers: tuple[EventTrigger, ...]
     keeping: tuple[KeepingSetting, ...]
+    ages: tuple[DatabaseAge, ...]
+    "Every database's, but those that an interrupted DROP DATABASE left."
+    freeze_max_age: int
+    multixact_freeze_max_age: int
+    "The ages at which autovacuum freezes a table, whatever else is set."
     hidden: dict[str, str]
     "What could not be seen: name to reason."
 
@@ -223,6 +240,12 @@ SELECT pg_catalog.jsonb_build_object(
   'keeping', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('name', k.name,
        'value', k.setting, 'source', k.source) ORDER BY k.name) FROM known k
      WHERE k.name OPERATOR(pg_catalog.=) ANY (%(keeping)s::pg_catalog.text[])),
+  'ages', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('database', d.datname,
+       'connects', d.datallowconn, 'transactions', pg_catalog.age(d.datfrozenxid),
+       'multixacts', pg_catalog.mxid_age(d.datminmxid)) ORDER BY d.datname)
+     FROM pg_catalog.pg_database d
+     -- Of what an interrupted DROP DATABASE left the server takes no account, and VACUUM neither.
+    WHERE d.datconnlimit OPERATOR(pg_catalog.<>) '-2'::pg_catalog.int4),
   'collations', (SELECT pg_catalog.jsonb_agg(v.one) FROM versions v),
   'event_triggers', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
        'name', e.evtname, 'event', e.evtevent, 'tags', coalesce(e.evttags, '{}'),
@@ -249,6 +272,8 @@ _NAMES = (
     "max_locks_per_transaction",
     "max_prepared_transactions",
     "shared_preload_libraries",
+    "autovacuum_freeze_max_age",
+    "autovacuum_multixact_freeze_max_age",
 )
 
 # Not full_page_writes: whoever stores pages whole (ZFS, some providers) turns it off rightly.
@@ -294,6 +319,7 @@ def _shaped(raw: dict[str, Any]) -> ServerFacts:
             "collations",
             "event_triggers",
             "keeping",
+            "ages",
         )
     }
     hidden = {}
@@ -308,6 +334,8 @@ def _shaped(raw: dict[str, Any]) -> ServerFacts:
             "connections": _connections(raw, values),
             "locks_per_transaction": int(values["max_locks_per_transaction"]),
             "prepared_transactions": int(values["max_prepared_transactions"]),
+            "freeze_max_age": int(values["autovacuum_freeze_max_age"]),
+            "multixact_freeze_max_age": int(values["autovacuum_multixact_freeze_max_age"]),
             "preload": None if preload is None else _libraries(preload),
             "settings": _applied(raw["applied"] or []),
             "role_is_superuser": bool(raw["role_is_superuser"]),

@@ -1,4 +1,4 @@
-"""Judge the settings on which what is stored depends."""
+"""Judge on what it depends that what is stored is kept: settings, and ids to write with."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.facts.server import AppliedSetting, KeepingSetting, ServerFacts
+from pytest_costmgmt.judge import wraparound
 from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement, not_supported
 from pytest_costmgmt.judge.session import alter, is_on, place
 from pytest_costmgmt.judge.sqltext import ident
@@ -39,13 +40,17 @@ _ALTERED = frozenset({"global", "database", "user", "database user"})
 
 
 def kept(server: ServerFacts, context: Context) -> Judgement:
-    """Judge that no setting puts what is stored at risk."""
+    """Judge that neither a setting nor a lack of ids puts what is stored at risk."""
     if context.mode == "embedded":
         return not_supported("the embedded server ends with the run, and all that it stores")
     return judgement(
-        [setting.name for setting in server.keeping],
-        _settings(server, context),
-        summary=f"none of {len(server.keeping)} settings puts what is stored at risk",
+        [
+            *(setting.name for setting in server.keeping),
+            *(f"ids left to database {age.database}" for age in server.ages),
+        ],
+        [*_settings(server, context), *wraparound.findings(server)],
+        summary=f"none of {len(server.keeping)} settings puts what is stored at risk;"
+        f" {wraparound.summary(server)}",
     )
 
 

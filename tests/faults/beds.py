@@ -42,7 +42,8 @@ class Beds:
         assert self.server.administrator is not None
         if fault.network:
             self._certify()
-        with self._started(self.data, self.server.administrator, folder, fault, fault.conf) as bed:
+        data = self._ahead(fault.next_transaction) if fault.next_transaction else self.data
+        with self._started(data, self.server.administrator, folder, fault, fault.conf) as bed:
             for sql in fault.given:
                 bed.execute(sql)
             if not fault.elsewhere:
@@ -124,7 +125,8 @@ class Beds:
         if key not in self._baselines:
             place = self.folder / f"baseline-{secrets.token_hex(4)}"
             place.mkdir()
-            with self.copy(place, replace(fault, conf=(), hba=(), elsewhere="")) as bed:
+            unharmed = replace(fault, conf=(), hba=(), next_transaction=0, elsewhere="")
+            with self.copy(place, unharmed) as bed:
                 self._baselines[key] = bed.check(fault)
                 assert "blocked" not in outcomes(self._baselines[key]).values(), self._baselines[
                     key
@@ -158,18 +160,33 @@ class Beds:
         if other.exists():
             return other
         shutil.copytree(self.data, other, symlinks=True)
-        user = self.programs.user
-        user.own(other, *other.rglob("*"))
         with (other / "global" / "pg_control").open("r+b") as control:
             control.write(secrets.token_bytes(7) + b"\x01")  # its first field
+        self._reset(other, "-f")
+        return other
+
+    def _ahead(self, transaction: int) -> Path:
+        """Return the healthy data as of a server whose next transaction has this id."""
+        ahead = self.data.with_name(f"ahead-{transaction}")
+        if ahead.exists():
+            return ahead
+        shutil.copytree(self.data, ahead, symlinks=True)
+        # What became of the transactions about there: two bits each, 2^20 a file (pg_resetwal).
+        (ahead / "pg_xact" / f"{transaction >> 20:04X}").write_bytes(bytes(1 << 18))
+        self._reset(ahead, "-x", str(transaction))
+        return ahead
+
+    def _reset(self, data: Path, *options: str) -> None:
+        """Run pg_resetwal as the server's user, to whom all in ``data`` is given."""
+        user = self.programs.user
+        user.own(data, *data.rglob("*"))
         account: dict[str, Any] = {}
         if user.switch:
             account = {"user": user.uid, "group": user.gid, "extra_groups": ()}
         subprocess.run(
-            [self.programs.bindir / "pg_resetwal", "-f", "-D", other],
+            [self.programs.bindir / "pg_resetwal", *options, "-D", data],
             cwd="/", check=True, capture_output=True, timeout=60, **account,
         )  # fmt: skip
-        return other
 
 
 def _free_port() -> int:

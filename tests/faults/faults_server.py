@@ -56,6 +56,9 @@ CLOCK_IS_SET = _sql(
 
 MAKE_SLOW = ("SET allow_in_place_tablespaces = on", "CREATE TABLESPACE slow LOCATION ''")
 
+# Autovacuum is on, but its next turn is too late: else it would mend the server by itself.
+NEVER_VACUUMED = ("autovacuum_naptime = '20d'",)
+
 FAULTS = [
     Fault(
         id="srv-older-than-the-floor",
@@ -297,5 +300,18 @@ FAULTS = [
         id="srv-damage-is-hidden-from-the-administrator",
         check="CM-SRV-013",
         plant=_sql("ALTER ROLE CURRENT_USER SET zero_damaged_pages = on"),
+    ),
+    Fault(
+        id="srv-few-transactions-left",
+        check="CM-SRV-013",
+        next_transaction=1_700_000_000,
+        conf=NEVER_VACUUMED,
+    ),
+    Fault(
+        id="srv-few-transactions-left-seen-by-the-application",
+        check="CM-SRV-013",
+        next_transaction=1_700_000_000,
+        conf=NEVER_VACUUMED,
+        as_admin=False,
     ),
 ]

@@ -32,7 +32,8 @@ class Fault:
     with them the run is no longer given what was planted into it.
 
     Planted into the server: ``plant``; ``conf``, appended to postgresql.conf, and ``hba``, put
-    before pg_hba.conf's lines, before it starts; ``passwords``, which the run is given too.
+    before pg_hba.conf's lines, before it starts; ``next_transaction``, the id that it goes on
+    with (0: as it is); ``passwords``, which the run is given too.
     Planted into the run: ``plant_options``, ``plant_environ``, ``open_files`` (by name, readable
     by everybody), ``started_by`` (an argument of the process that starts it), ``elsewhere`` (the
     administrator's login leads to another server: a clone, or one with an identity of its own),
@@ -51,6 +52,7 @@ class Fault:
     fix: Literal["report", "shell"] | tuple[Sql, ...] = "report"
     conf: tuple[str, ...] = ()
     hba: tuple[str, ...] = ()
+    next_transaction: int = 0
     passwords: dict[Who, str] = field(default_factory=dict)
     plant_options: tuple[str, ...] = ()
     plant_environ: dict[str, str] = field(default_factory=dict)

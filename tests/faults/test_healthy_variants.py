@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.beds import Beds
 from tests.faults.faults_migrations import MANAGE, ODD, app, copy_of_records
-from tests.faults.faults_server import MAKE_SLOW
+from tests.faults.faults_server import MAKE_SLOW, NEVER_VACUUMED
 from tests.faults.harness import outcomes, told
 from tests.faults.model import Fault, Sql
 
@@ -125,6 +125,18 @@ VARIANTS = (
             "ALTER DATABASE {database} SET search_path = dba, public",
         ),
         options=SCRATCH,
+    ),
+    Fault(
+        id="transactions-enough-though-autovacuum-is-behind",
+        check="",
+        next_transaction=1_500_000_000,
+        conf=NEVER_VACUUMED,
+    ),
+    Fault(
+        id="autovacuum-was-told-to-freeze-late",
+        check="",
+        next_transaction=1_900_000_000,
+        conf=("autovacuum_freeze_max_age = 2000000000",),
     ),
     Fault(
         id="files-that-say-it-otherwise",

@@ -220,3 +220,18 @@ def test_settings_of_other_roles_are_not_the_application_s(bed: Bed) -> None:
         " SET default_transaction_read_only = on"
     )
     assert _settings_of(bed.read().server) == {}
+
+
+def test_everybody_sees_the_age_of_every_database(bed: Bed) -> None:
+    """Those to which nobody may connect have one; what is left of an interrupted DROP has none."""
+    ages = bed.read(bed.application).server.ages
+    assert ages == bed.read().server.ages
+    assert {age.database for age in ages if not age.connects} == {"template0"}
+    assert {"template1", "postgres", bed.name} <= {age.database for age in ages}
+    assert all(0 <= age.transactions < 1_000_000 and age.multixacts >= 0 for age in ages)
+    limit = "UPDATE pg_catalog.pg_database SET datconnlimit = {} WHERE datname = 'template1'"
+    bed.sql(limit.format(-2))
+    try:
+        assert "template1" not in {age.database for age in bed.read().server.ages}
+    finally:
+        bed.sql(limit.format(-1))

@@ -1,13 +1,30 @@
-"""The settings on which what is stored depends, wherever they are set."""
+"""What is judged of keeping what is stored: settings, and the ids that are left to write with."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import msgspec
 import pytest
 
-from pytest_costmgmt.facts.server import AppliedSetting, KeepingSetting
+from pytest_costmgmt.facts.server import AppliedSetting, DatabaseAge, KeepingSetting, ServerFacts
 from pytest_costmgmt.judge import keeping
+from pytest_costmgmt.judge.finding import Fix
 from tests.unit.test_judge_server import CONTEXT, FACTS, fixes, having
+
+
+def aged(*ages: DatabaseAge, **facts: Any) -> ServerFacts:
+    """Return the healthy facts with databases of these ages."""
+    return having(ages=ages, **facts)
+
+
+def age(
+    transactions: int = 5000, multixacts: int = 1, *, of: str = "Kök-u db", connects: bool = True
+) -> DatabaseAge:
+    """Return a database's age."""
+    return DatabaseAge(
+        database=of, connects=connects, transactions=transactions, multixacts=multixacts
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,6 +83,98 @@ def test_what_ends_with_the_run_need_not_be_kept() -> None:
     """The embedded server has no fsync, and nothing to keep."""
     embedded = msgspec.structs.replace(CONTEXT, mode="embedded", ours=True)
     assert keeping.kept(FACTS, CONTEXT).summary == (
-        "none of 2 settings puts what is stored at risk"
+        "none of 2 settings puts what is stored at risk;"
+        " 2,144,478,647 transactions are left (database postgres)"
     )
     assert keeping.kept(FACTS, embedded).not_supported
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        pytest.param(aged(age(250_000_000)), "", id="autovacuum-is-at-it"),
+        pytest.param(aged(age(1_600_000_000)), "", id="at-the-bound"),
+        pytest.param(
+            aged(age(1_600_000_001)),
+            "database Kök-u db has transaction ids of age 1,600,000,001 that are not frozen:"
+            " the server refuses every write in 544,483,646 transactions",
+            id="beyond",
+        ),
+        pytest.param(
+            aged(age(2_144_483_647)),
+            "database Kök-u db has transaction ids of age 2,144,483,647 that are not frozen:"
+            " the server refuses every write now",
+            id="writes-are-refused",
+        ),
+        pytest.param(
+            aged(age(2_144_483_647), version_num=130023),
+            "database Kök-u db has transaction ids of age 2,144,483,647 that are not frozen:"
+            " the server refuses every write in 2,000,000 transactions",
+            id="13-spares-fewer",
+        ),
+        pytest.param(
+            aged(age(multixacts=1_700_000_000)),
+            "database Kök-u db has multixact ids of age 1,700,000,000 that are not frozen:"
+            " the server refuses every lock on a row that two sessions share, as foreign keys have"
+            " them do in 444,483,647 multixacts",
+            id="multixacts",
+        ),
+        pytest.param(
+            aged(age(1_900_000_000), freeze_max_age=1_900_000_000), "", id="told-to-freeze-late"
+        ),
+        pytest.param(
+            aged(age(multixacts=1_700_000_000), freeze_max_age=1_900_000_000),
+            "database Kök-u db has multixact ids of age 1,700,000,000 that are not frozen:"
+            " the server refuses every lock on a row that two sessions share, as foreign keys have"
+            " them do in 444,483,647 multixacts",
+            id="each-has-a-bound-of-its-own",
+        ),
+        pytest.param(
+            aged(age(multixacts=1_700_000_000), multixact_freeze_max_age=1_900_000_000),
+            "",
+            id="told-to-freeze-multixacts-late",
+        ),
+    ],
+)
+def test_ids_that_are_not_frozen(facts: ServerFacts, told: str) -> None:
+    """What no healthy server comes to is a finding: which database, how old, how many are left."""
+    found = keeping.kept(facts, CONTEXT).findings
+    assert [finding.summary for finding in found] == ([told] if told else [])
+
+
+def fix_of(*ages: DatabaseAge) -> Fix:
+    """Return the first finding's fix."""
+    fix = keeping.kept(aged(*ages), CONTEXT).findings[0].fix
+    assert fix is not None
+    return fix
+
+
+def test_the_nearest_to_the_end_is_frozen_first() -> None:
+    """Each database is vacuumed in itself; what holds VACUUM back is asked for before."""
+    judged = keeping.kept(
+        aged(age(1_700_000_000, of="koku"), age(1_800_000_000, of="hive"), age(of="new")), CONTEXT
+    )
+    assert [f.fix.database for f in judged.findings if f.fix is not None] == ["hive", "koku"]
+    fix = fix_of(age(1_700_000_000))
+    for holder in ("pg_prepared_xacts", "pg_replication_slots", "pg_stat_activity"):
+        assert f"pg_catalog.{holder}" in fix.text
+    assert fix.text.endswith("\nVACUUM (FREEZE);")
+
+
+def test_a_server_that_refuses_writes_is_not_made_to_freeze_all() -> None:
+    """PostgreSQL's documentation: without FREEZE it is done sooner."""
+    assert fix_of(age(2_145_000_000)).text.endswith("\nVACUUM;")
+
+
+def test_a_database_to_which_nobody_may_connect_is_opened_meanwhile() -> None:
+    """Else only autovacuum freezes template0; to open it is a write, which may be refused."""
+    fix = fix_of(age(1_700_000_000, of="template0", connects=False))
+    assert fix.text.splitlines()[-6:] == [
+        'ALTER DATABASE "template0" ALLOW_CONNECTIONS true;',
+        '\\connect "template0"',
+        "VACUUM (FREEZE);",
+        '\\connect "Kök-u db"',
+        "SET default_transaction_read_only = off;",
+        'ALTER DATABASE "template0" ALLOW_CONNECTIONS false;',
+    ]
+    assert fix_of(age(2_145_000_000, of="template0", connects=False)).kind == "shell"

@@ -13,6 +13,7 @@ from pytest_costmgmt.facts.server import (
     AppliedSetting,
     CollationVersion,
     Connections,
+    DatabaseAge,
     KeepingSetting,
     ServerFacts,
 )
@@ -68,6 +69,9 @@ FACTS = ServerFacts(
         KeepingSetting(name="autovacuum", value="on", source="default"),
         KeepingSetting(name="fsync", value="on", source="default"),
     ),
+    ages=(DatabaseAge(database="postgres", connects=True, transactions=5000, multixacts=1),),
+    freeze_max_age=200_000_000,
+    multixact_freeze_max_age=400_000_000,
     hidden={},
 )
 
