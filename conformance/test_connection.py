@@ -50,8 +50,10 @@ def test_application_opens_its_database(
     since="1.0",
     after=("CM-CON-002",),
     rationale="A standby answers every query and refuses every write: koku's migrations and all"
-    " ingestion fail on it. A primary whose synchronous standby is gone lets every commit wait.",
-    reference="PostgreSQL: Hot Standby; pg_is_in_recovery(); synchronous_standby_names",
+    " ingestion fail on it. A primary whose synchronous standby is gone lets every commit wait; one"
+    " that has no transaction ids left refuses every write.",
+    reference="PostgreSQL: Hot Standby; pg_is_in_recovery(); synchronous_standby_names; Preventing"
+    " Transaction ID Wraparound Failures",
 )
 def test_server_is_primary(costmgmt_access: AccessFacts) -> None:
     """The server MUST be a primary that can be written to."""

@@ -33,7 +33,11 @@ SELECT pg_catalog.pg_is_in_recovery(),
        pg_catalog.has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE'),
        (SELECT s.version FROM pg_catalog.pg_stat_ssl AS s
          WHERE s.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid()),
-       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication)
+       (SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_replication),
+       o.datname::pg_catalog.text, o.age
+  FROM (SELECT d.datname, pg_catalog.age(d.datfrozenxid) AS age FROM pg_catalog.pg_database AS d
+         WHERE d.datconnlimit OPERATOR(pg_catalog.<>) -2
+         ORDER BY 2 DESC, 1 LIMIT 1) AS o
 """
 
 # reset_val, not setting: this transaction's own SET LOCAL is not what the application sees.
@@ -103,6 +107,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     ``clock_uncertainty``. ``pooled``: the process that answers is not the one that was connected
     to. ``identifier`` is the server's system identifier and its start's time, or "". ``replicas``
     counts who receives the server's WAL now: anybody may count them, if not see who they are.
+    ``oldest`` is the database whose transaction ids are not frozen for longest, and their age.
     """
 
     server_version: int
@@ -116,6 +121,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Setting]
     identifier: str
     replicas: int
+    oldest: tuple[str, int]
 
     def setting(self, name: str) -> str:
         """Return a setting's value, or "" if this server does not know it."""
@@ -369,7 +375,7 @@ def _session(connection: Any, deadline: float, *, identify: bool) -> Session:
             cursor.execute(_SETTINGS)
             settings = {name: Setting(str(v or ""), u, source) for name, v, u, source in cursor}
         assert row is not None  # noqa: S101 - a SELECT without FROM has one row
-        recovering, version, backend, clock, may_control, tls, replicas = row
+        recovering, version, backend, clock, may_control, tls, replicas, *oldest = row
     identifier = _identifier(connection, deadline) if identify and may_control else ""
     return Session(
         server_version=version,
@@ -384,6 +390,7 @@ def _session(connection: Any, deadline: float, *, identify: bool) -> Session:
         settings=settings,
         identifier=identifier,
         replicas=replicas,
+        oldest=(oldest[0], oldest[1]),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.access import AccessFacts, Session
+from pytest_costmgmt.judge import wraparound
 from pytest_costmgmt.judge.authentication import unseen
 from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement, not_supported
 from pytest_costmgmt.judge.sqltext import ident, literal
@@ -121,8 +122,17 @@ def primary(facts: AccessFacts) -> Judgement:
     """Judge that the server is a primary, not read-only as a whole, and that commits return."""
     session = _session(facts)
     return judgement(
-        ["pg_is_in_recovery()", "default_transaction_read_only", "synchronous_standby_names"],
-        [*_read_only(session, facts.reach.label), *_waiting(session)],
+        [
+            "pg_is_in_recovery()",
+            "default_transaction_read_only",
+            "synchronous_standby_names",
+            "age(datfrozenxid)",
+        ],
+        [
+            *_read_only(session, facts.reach.label),
+            *_waiting(session),
+            *wraparound.at_its_end(*session.oldest, major=session.server_version // 10000),
+        ],
         summary="the server is a primary and writable",
     )
 

@@ -78,6 +78,27 @@ def left(age: int, kind: str, major: int) -> int:
     return _HALF - spared - age
 
 
+def at_its_end(database: str, age: int, *, major: int) -> list[Finding]:
+    """Return a finding if the server gives out no more transaction ids: all writes are refused."""
+    if left(age, "transaction", major) > 0:
+        return []
+    return [
+        Finding(
+            summary=f"the server refuses every write: database {database} has transaction ids of"
+            f" age {age:,} that are not frozen",
+            expected="transaction ids are left",
+            found=f"{age:,} in database {database}, none left",
+            # PostgreSQL's documentation: to write again as soon as may be, VACUUM without FREEZE.
+            fix=Fix(
+                kind="sql",
+                text=f"{_HOLDERS}VACUUM;",
+                needs="superuser (on a managed service: the provider)",
+                database=database,
+            ),
+        )
+    ]
+
+
 def findings(server: ServerFacts) -> list[Finding]:
     """Return a finding for each database that is too near to the end, the nearest first."""
     return [_finding(near, server.database) for near in sorted(_near(server), key=lambda n: n.left)]

@@ -33,7 +33,7 @@ WRONG = Attempt(role="koku", database="koku", offered="wrong", outcome="refused"
 SESSION = Session(
     server_version=150000, in_recovery=False, pooled=False, local=False, encrypted=True,
     tls_version="TLSv1.3", clock_skew=0.0, clock_uncertainty=0.0, settings={}, identifier="7",
-    replicas=0,
+    replicas=0, oldest=("template0", 1_600_000_000),
 )  # fmt: skip
 REACH = Reach(
     label="db:5432", answered=True, accepted=True, kind="", sqlstate=None, message="", hint="",
@@ -139,6 +139,9 @@ def test_healthy_facts_pass(name: str) -> None:
         ("primary", waiting(synchronous_standby_names=""), "passed"),
         ("primary", waiting(max_wal_senders="0"), "passed"),
         ("primary", waiting(replicas=1), "passed"),
+        # The server's own limit on 15 (tried there): 2^31 - 1 less three million.
+        ("primary", session(oldest=("koku", 2**31 - 1 - 3_000_000 - 1)), "passed"),
+        ("primary", session(oldest=("koku", 2**31 - 1 - 3_000_000)), "failed"),
         ("hive", but(hive=None), "unverifiable"),
         ("hive", but(hive=msgspec.structs.replace(HIVE, outcome="refused", sqlstate="28P01")),
          "failed"),

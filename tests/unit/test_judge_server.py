@@ -273,7 +273,7 @@ def test_clock(skew: float, uncertainty: float, right: bool) -> None:
     seen = Session(
         server_version=160004, in_recovery=False, pooled=False, local=False, encrypted=True,
         tls_version="TLSv1.3", clock_skew=skew, clock_uncertainty=uncertainty, settings={},
-        identifier="", replicas=0,
+        identifier="", replicas=0, oldest=("koku", 1),
     )  # fmt: skip
     judged = server.clock(seen)
     assert judged.examined
