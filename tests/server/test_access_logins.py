@@ -336,6 +336,23 @@ def test_a_read_only_configuration_is_not_writable(own: OwnServer) -> None:
     assert outcome(judge.primary(look(own))) == "passed"
 
 
+def test_a_server_without_transaction_ids_is_not_writable(own: OwnServer) -> None:
+    """Of all databases the oldest counts, though the application may not enter it."""
+    frozen = "UPDATE pg_catalog.pg_database SET datfrozenxid = '{}' WHERE datname = 'hive'"
+    ((was, now),) = own.sql(
+        "SELECT datfrozenxid::text, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())"
+        "::text::int8 FROM pg_catalog.pg_database WHERE datname = 'hive'"
+    )
+    try:
+        # As old as it can be: one more, and it would be one that is yet to come.
+        own.sql(frozen.format((now - 2**31 + 1000) % 2**32))
+        (finding,) = judge.primary(look(own)).findings
+    finally:
+        own.sql(frozen.format(was))
+    assert "database hive" in finding.summary
+    assert outcome(judge.primary(look(own))) == "passed"
+
+
 def test_a_standby_fails_and_says_so(own: OwnServer) -> None:
     """A hot standby answers every login, and is not what koku can write to."""
     copy = OwnServer(own.bindir, own.folder / "standby", own.account)
