@@ -14,6 +14,7 @@ from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts import access, credentials
 from pytest_costmgmt.facts.access import AccessFacts
 from pytest_costmgmt.facts.context import Context
+from pytest_costmgmt.facts.release_seen import network
 from pytest_costmgmt.judge import authentication as auth
 from pytest_costmgmt.judge import connection as judge
 from pytest_costmgmt.judge import credentials as judge_credentials
@@ -200,6 +201,32 @@ def test_trust_lets_a_wrong_password_in(own: OwnServer) -> None:
     assert facts.wrong is not None
     assert facts.wrong.accepted
     assert outcome(auth.wrong_password(facts)) in {"failed", "not-supported"}
+
+
+@pytest.mark.parametrize("database", [DATABASE, "postgres"])
+def test_trust_for_the_superuser_is_seen_in_any_database(own: OwnServer, database: str) -> None:
+    """A rule may name his own database alone, which no application asks for."""
+    rules = (own.data / "pg_hba.conf").read_text()
+    trust = f"host {ident(database)} postgres 127.0.0.1/32 trust\n"
+    nothing = own.login("postgres", None, database)
+    own.write("data/pg_hba.conf", trust + rules)
+    try:
+        own.sql("SELECT pg_catalog.pg_reload_conf()")
+        own.wait(nothing)
+        told = network(
+            own.login(KOKU, KOKU_PASSWORD, DATABASE),
+            superuser="postgres",
+            way="here",
+            unprobed="",
+            deadline=10,
+        )
+    finally:
+        own.write("data/pg_hba.conf", rules)
+        own.sql("SELECT pg_catalog.pg_reload_conf()")
+        while attempt(nothing, offered="none", deadline=10).accepted:
+            time.sleep(0.05)
+    assert told.opened.accepted
+    assert {seen.database for seen in told.superuser if seen.accepted} == {database}
 
 
 @pytest.mark.parametrize(("role", "expected"), [("trusted", "failed"), ("peer_by_map", "passed")])
