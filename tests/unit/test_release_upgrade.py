@@ -21,6 +21,7 @@ class Deeds(_Deeds):
         self.stages = {RESOURCES: Stage(what=RESOURCES, image=ran)}
 
     def _stage(self, what: str, act: Callable[[], None]) -> None:
+        assert callable(act)  # and is not called: there is no cluster
         self.stages[what] = Stage(what=what, image=self.after)
 
 
