@@ -153,6 +153,13 @@ class Helm:
         """Return the last revision of a release, or None if there is no such release."""
         return next((each for each in self.releases() if each.release == release), None)
 
+    def chart_name(self, chart: Path) -> str:
+        """Return what a chart is called."""
+        import yaml  # noqa: PLC0415 - heavy
+
+        said = yaml.safe_load(self._run("show", "chart", str(chart)))
+        return str(said.get("name") or "") if isinstance(said, dict) else ""
+
     def history(self, release: str) -> tuple[Revision, ...]:
         """Return all its revisions that are kept, oldest first."""
         return tuple(

@@ -74,6 +74,15 @@ class Upgrading:
             return Upgrades(error=str(error))
 
 
+def is_of(deployed: str, name: str) -> bool:
+    """Say whether what Helm calls a release's chart, with its version, is the chart of this name.
+
+    >>> is_of("postgres-1.2.0-rc.1", "postgres"), is_of("postgres-all-1.2.0", "postgres")
+    (True, False)
+    """
+    return re.fullmatch(rf"{re.escape(name)}-v?\d.*", deployed) is not None
+
+
 def _another(stage: Stage, ran: str) -> Stage:
     """Return the step, and that it was not the one asked for if the image is the one that ``ran``.
 
@@ -109,6 +118,12 @@ class _Deeds:
         first = self.helm.status(self.release)
         if first is None:
             return Upgrades(error=f"Helm keeps no release {self.release}")
+        ours = self.helm.chart_name(Path(self.wanted.chart))
+        if not is_of(first.chart, ours):
+            return Upgrades(
+                error=f"release {self.release} is of chart {first.chart}, and {ours} would remove"
+                " what that one has beyond it: name the release's own by --costmgmt-chart"
+            )
         self._grow()
         self._stage(SAME, self._upgrade)
         self._stage(AGAIN, self._upgrade)

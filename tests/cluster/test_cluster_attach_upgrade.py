@@ -69,6 +69,19 @@ def failing(found: ReleaseFacts, seen: Upgrades) -> dict[str, tuple[str, ...]]:
     }
 
 
+def test_a_release_of_another_chart_is_left_alone(release: Release, tmp_path: Path) -> None:
+    """A chart of another name would remove what it does not render: nothing is upgraded."""
+    other = tmp_path / "other"
+    shutil.copytree(CHART, other)
+    described = other / "Chart.yaml"
+    described.write_text(described.read_text().replace("name: ", "name: other-", 1))
+    _, seen = upgraded(release, other)
+    assert "--costmgmt-chart" in seen.error
+    assert not seen.stages
+    revisions = release.bed.list("secret", release.namespace, f"owner=helm,name={release.name}")
+    assert len(revisions) == 1
+
+
 def test_the_bundled_chart_keeps_everything(release: Release) -> None:
     """Twice the same, other resources, another image, and back: all is as it was."""
     claim, server = release.identity()[1:]
