@@ -28,6 +28,9 @@ from pytest_costmgmt.kubernetes.shapes import Container, PodTemplate, Security
 
 _PASSWORDED = re.compile(r"(?i)(passw|passwd|secret|token|credential)")
 _NO_VALUE = re.compile(r"(?i)(_file|_path|_name|_key_ref)$")
+# Another variable's value, or a file that is mounted: GOOGLE_APPLICATION_CREDENTIALS.
+_REFERS = re.compile(r"\$\([A-Za-z_]\w*\)")
+_PLACE = re.compile(r"(/[\w.-]+){2,}")
 _IN_ARGUMENTS = re.compile(r"(?i)(--?\w*passw(or)?d[= ]\S|://[^/\s:@]*:[^/\s@]+@)")
 
 
@@ -264,7 +267,7 @@ def _leak(where: str) -> Finding:
 def _shown(container: Container) -> Iterator[Finding]:
     for variable in container.env:
         name = variable.name
-        if variable.literal and _PASSWORDED.search(name) and not _NO_VALUE.search(name):
+        if _PASSWORDED.search(name) and _may_be_one(name, variable.literal):
             yield Finding(
                 summary=f"container {container.name} has {name} as a literal",
                 expected="valueFrom.secretKeyRef",
@@ -279,6 +282,19 @@ def _shown(container: Container) -> Iterator[Finding]:
                 found="an argument that holds one: every process of the node shows it",
                 fix=_values("# give it by a Secret: valueFrom: {secretKeyRef: ...}"),
             )
+
+
+def _may_be_one(name: str, literal: str) -> bool:
+    """Say whether a literal may be a password, by what its variable is called.
+
+    >>> _may_be_one("APPLICATION_CREDENTIALS", "/etc/gcp/key.json"), _may_be_one("TOKEN", "$(A)")
+    (False, False)
+    >>> _may_be_one("PASSWORD", "/etc/gcp/key.json"), _may_be_one("PASSWORD_FILE", "/etc/key")
+    (True, False)
+    """
+    if not literal or _NO_VALUE.search(name) or _REFERS.fullmatch(literal):
+        return False
+    return "pass" in name.lower() or not _PLACE.fullmatch(literal)
 
 
 @of_a_release
