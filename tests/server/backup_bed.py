@@ -155,7 +155,8 @@ class Gate:
         (self.folder / "open").touch()
 
     def shut(self) -> None:
-        """Stop the next one."""
+        """Stop the next one; whoever is about to open it for the last one has done so first."""
+        until((self.folder / "open").exists)
         for name in ("reached", "open"):
             (self.folder / name).unlink(missing_ok=True)
 
