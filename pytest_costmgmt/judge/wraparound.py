@@ -24,6 +24,8 @@ _SPARED_BEFORE_14 = {"transaction": 1_000_000, "multixact": 100}
 # takes days to freeze is rightly many times that old meanwhile.
 FAILSAFE = 1_600_000_000
 
+_HUNDRED_MILLION = 100_000_000
+
 _HOLDERS = """\
 -- First end what is old among these, by hand: VACUUM freezes nothing that is younger.
 -- (ROLLBACK PREPARED; pg_drop_replication_slot(); a session: by whoever it belongs to.)
@@ -85,9 +87,9 @@ def at_its_end(database: str, age: int, *, major: int) -> list[Finding]:
     return [
         Finding(
             summary=f"the server refuses every write: database {database} has transaction ids of"
-            f" age {age:,} that are not frozen",
+            f" age {_roughly(age)} that are not frozen",
             expected="transaction ids are left",
-            found=f"{age:,} in database {database}, none left",
+            found=f"{_roughly(age)} in database {database}, none left",
             # PostgreSQL's documentation: to write again as soon as may be, VACUUM without FREEZE.
             fix=Fix(
                 kind="sql",
@@ -105,10 +107,19 @@ def findings(server: ServerFacts) -> list[Finding]:
 
 
 def summary(server: ServerFacts) -> str:
-    """Return how many transactions there are until writes are refused, where it is the least."""
-    oldest = max(server.ages, key=lambda age: age.transactions)
-    rest = left(oldest.transactions, "transaction", server.major)
-    return f"{rest:,} transactions are left (database {oldest.database})"
+    """Return roughly how many transactions there are until writes are refused."""
+    oldest = max(age.transactions for age in server.ages)
+    rest = left(oldest, "transaction", server.major) // _HUNDRED_MILLION * _HUNDRED_MILLION
+    return f"more than {_roughly(rest)} transactions are left"
+
+
+def _roughly(number: int) -> str:
+    """Return a number that is the same at the next look: each transaction takes an id.
+
+    >>> _roughly(1_600_000_999), _roughly(2_999_999)
+    ('1,600 million', '2 million')
+    """
+    return f"{number // 1_000_000:,} million"
 
 
 def _near(server: ServerFacts) -> Iterator[_Near]:
@@ -123,12 +134,12 @@ def _near(server: ServerFacts) -> Iterator[_Near]:
 
 def _finding(near: _Near, here: str) -> Finding:
     name, kind = near.database.database, near.kind
-    when = f"in {near.left:,} {kind}s" if near.left > 0 else "now"
+    when = f"in {_roughly(near.left)} {kind}s" if near.left > 0 else "now"
     return Finding(
-        summary=f"database {name} has {kind} ids of age {near.age:,} that are not frozen: the"
-        f" server refuses {_REFUSED[kind]} {when}",
-        expected=f"the oldest {kind} id that is not frozen is at most {near.bound:,} old",
-        found=f"{near.age:,} in database {name}, {max(near.left, 0):,} left",
+        summary=f"database {name} has {kind} ids of age {_roughly(near.age)} that are not frozen:"
+        f" the server refuses {_REFUSED[kind]} {when}",
+        expected=f"the oldest {kind} id that is not frozen is at most {_roughly(near.bound)} old",
+        found=f"{_roughly(near.age)} in database {name}, {_roughly(max(near.left, 0))} left",
         fix=_fix(near, here),
     )
 

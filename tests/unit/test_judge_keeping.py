@@ -84,7 +84,7 @@ def test_what_ends_with_the_run_need_not_be_kept() -> None:
     embedded = msgspec.structs.replace(CONTEXT, mode="embedded", ours=True)
     assert keeping.kept(FACTS, CONTEXT).summary == (
         "none of 2 settings puts what is stored at risk;"
-        " 2,144,478,647 transactions are left (database postgres)"
+        " more than 2,100 million transactions are left"
     )
     assert keeping.kept(FACTS, embedded).not_supported
 
@@ -96,27 +96,27 @@ def test_what_ends_with_the_run_need_not_be_kept() -> None:
         pytest.param(aged(age(1_600_000_000)), "", id="at-the-bound"),
         pytest.param(
             aged(age(1_600_000_001)),
-            "database Kök-u db has transaction ids of age 1,600,000,001 that are not frozen:"
-            " the server refuses every write in 544,483,646 transactions",
+            "database Kök-u db has transaction ids of age 1,600 million that are not frozen:"
+            " the server refuses every write in 544 million transactions",
             id="beyond",
         ),
         pytest.param(
             aged(age(2_144_483_647)),
-            "database Kök-u db has transaction ids of age 2,144,483,647 that are not frozen:"
+            "database Kök-u db has transaction ids of age 2,144 million that are not frozen:"
             " the server refuses every write now",
             id="writes-are-refused",
         ),
         pytest.param(
             aged(age(2_144_483_647), version_num=130023),
-            "database Kök-u db has transaction ids of age 2,144,483,647 that are not frozen:"
-            " the server refuses every write in 2,000,000 transactions",
+            "database Kök-u db has transaction ids of age 2,144 million that are not frozen:"
+            " the server refuses every write in 2 million transactions",
             id="13-spares-fewer",
         ),
         pytest.param(
             aged(age(multixacts=1_700_000_000)),
-            "database Kök-u db has multixact ids of age 1,700,000,000 that are not frozen:"
+            "database Kök-u db has multixact ids of age 1,700 million that are not frozen:"
             " the server refuses every lock on a row that two sessions share, as foreign keys have"
-            " them do in 444,483,647 multixacts",
+            " them do in 444 million multixacts",
             id="multixacts",
         ),
         pytest.param(
@@ -124,9 +124,9 @@ def test_what_ends_with_the_run_need_not_be_kept() -> None:
         ),
         pytest.param(
             aged(age(multixacts=1_700_000_000), freeze_max_age=1_900_000_000),
-            "database Kök-u db has multixact ids of age 1,700,000,000 that are not frozen:"
+            "database Kök-u db has multixact ids of age 1,700 million that are not frozen:"
             " the server refuses every lock on a row that two sessions share, as foreign keys have"
-            " them do in 444,483,647 multixacts",
+            " them do in 444 million multixacts",
             id="each-has-a-bound-of-its-own",
         ),
         pytest.param(
