@@ -106,8 +106,10 @@ MORE = (
     "CREATE INDEX ON {table} (upper(name) text_pattern_ops)",
     "ALTER TABLE {table} ADD FOREIGN KEY (cluster) REFERENCES {first}",
 )
+# Whoever proves has connected before.
 PROOF = """
 import json, sys, time
+import psycopg
 from pathlib import Path
 from pytest_costmgmt.backup import manifest, proof
 from pytest_costmgmt.postgres.clients import choose

@@ -38,7 +38,8 @@ PINS = "".join(  # noqa: S608 - constants of ours
     f"SET LOCAL {name} = '{value}'; " for name, value in _PINNED.items()
 ) + (
     "SELECT pg_catalog.set_config(s.name, 'view, foreign-table', true)"
-    " FROM pg_catalog.pg_settings AS s WHERE s.name = 'restrict_nonsystem_relation_kind'"
+    " FROM (VALUES ('restrict_nonsystem_relation_kind')) AS s (name)"
+    " WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL"
 )
 
 # How large a relation is, exactly, and roughly where the server noted it: to ask for the size opens

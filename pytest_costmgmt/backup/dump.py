@@ -90,6 +90,7 @@ def backup(
             hazards=seen.hazards,
             files=files,
             collations=seen.collations,
+            schema_digest=seen.schema_digest,
         )
         manifests.write(folder, manifest)
         _publish(folder, out)

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_costmgmt.backup import collations, content, locks, properties, schema_text
+from pytest_costmgmt.backup import (
+    collations,
+    content,
+    locks,
+    properties,
+    schema_parts,
+    schema_text,
+)
 from pytest_costmgmt.backup.listing import Listing
 from pytest_costmgmt.backup.model import (
     ARCHIVE,
@@ -24,9 +31,11 @@ from pytest_costmgmt.backup.model import (
     Property,
     Relation,
     Role,
+    SchemaDigest,
     SequenceValue,
 )
 from pytest_costmgmt.backup.packed import Numbered
+from pytest_costmgmt.backup.partial import scratch
 from pytest_costmgmt.backup.progress import Progress, Sizes, Told
 from pytest_costmgmt.backup.settling import settling
 from pytest_costmgmt.errors import BackupFailed, FactUnavailable
@@ -114,6 +123,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     collations: tuple[str, ...]
     relations: Sequence[Relation] = ()
     sequences: Sequence[SequenceValue] = ()
+    schema_digest: SchemaDigest | None = None
 
 
 def perform(wanted: Pass, told: Told, stop: Stop) -> Seen:
@@ -136,10 +146,22 @@ def perform(wanted: Pass, told: Told, stop: Stop) -> Seen:
                     over.set()
     except FactUnavailable as error:
         raise BackupFailed(f"the backup failed: {error.message}", hint=error.hint) from None
-    sequences = schema_text.archive_sequences(
-        wanted.clients, wanted.folder / ARCHIVE, deadline=wanted.left, stop=stop
+    return msgspec.structs.replace(
+        seen,
+        sequences=schema_text.archive_sequences(
+            wanted.clients, wanted.folder / ARCHIVE, deadline=wanted.left, stop=stop
+        ),
+        schema_digest=_schema_digest(wanted, stop) if schema_parts.many(seen.relations) else None,
     )
-    return msgspec.structs.replace(seen, sequences=sequences)
+
+
+def _schema_digest(wanted: Pass, stop: Stop) -> SchemaDigest | None:
+    with scratch() as folder:
+        text = folder / "archive.sql"
+        schema_text.of_archive(
+            wanted.clients, wanted.folder / ARCHIVE, text, deadline=wanted.left, stop=stop
+        )
+        return schema_parts.digest(text, schema_text.count(text))
 
 
 class _Work:

@@ -130,6 +130,19 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     "IS_TEMPLATE: whoever has CREATEDB may copy it."
 
 
+class SchemaDigest(msgspec.Struct, frozen=True, kw_only=True):
+    """The archive's schema as text, of very many relations, as the client's pg_restore tells it.
+
+    ``content`` is the 128-bit sum of its entries' hashes as 32 hexadecimal digits, the same in
+    whatever order they come. Another release's programs may tell the same schema otherwise: that
+    they are equal proves it, that they are not proves nothing.
+    """
+
+    entries: int
+    content: str
+    encoding: str
+
+
 class File(msgspec.Struct, frozen=True, kw_only=True):
     """A file of the archive; ``path`` is relative to the folder of the manifest."""
 
@@ -169,6 +182,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, rename={"api_version":
     files: Sequence[File]
     collations: tuple[str, ...] = ()
     "Of the server's own, those that something uses: a restore needs them, and no dump makes them."
+    schema_digest: SchemaDigest | None = None
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,6 +47,7 @@ _PINNED = {
     "lc_monetary": "'C'",
     "xmlbinary": "base64",
     "jit": "off",
+    "max_parallel_workers_per_gather": "0",
 }
 
 

@@ -6,12 +6,14 @@ entry by entry; where they do not, or where an object may need both, one program
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pytest_costmgmt.backup import schema_text
+from pytest_costmgmt.backup.model import SchemaDigest
 from pytest_costmgmt.postgres.asking import asking
 
 if TYPE_CHECKING:
@@ -57,6 +59,11 @@ _SET = b"\nSET default_"
 _BEFORE = re.compile(
     rb"(?:\nSET default_(?:tablespace|table_access_method|with_oids) = [^\n]*;\n)+\Z"
 )
+
+
+def many(relations: Sequence[object]) -> bool:
+    """Say whether so many relations are worth two programs."""
+    return len(relations) >= LEAST
 
 
 def halves(cursor: Cursor[Any], *, least: int = LEAST) -> tuple[str, ...]:
@@ -107,7 +114,20 @@ class _Said(NamedTuple):
 
     preamble: bytes
     entries: int
-    total: int
+    content: str
+
+    def is_all_of(self, parts: Sequence[_Said]) -> bool:
+        """Say whether the parts have together what this one has."""
+        return (
+            self.entries > 0
+            and all(each.preamble == self.preamble for each in parts)
+            and self.entries == sum(each.entries for each in parts)
+            and self.content == _content(int(each.content, 16) for each in parts)
+        )
+
+
+def _content(hashes: Iterable[int]) -> str:
+    return f"{sum(hashes) % (1 << 128):032x}"
 
 
 def together(expected: Path, entries: int, parts: Sequence[Path]) -> bool:
@@ -116,19 +136,31 @@ def together(expected: Path, entries: int, parts: Sequence[Path]) -> bool:
     ``entries`` is :func:`schema_text.count` of it: where a body holds what looks like an entry's
     header, nothing is said.
     """
-    wanted, found = _said(expected), [_said(part) for part in parts]
-    return (
-        wanted.entries == entries - 1 > 0
-        and all(each.preamble == wanted.preamble for each in found)
-        and wanted.entries == sum(each.entries for each in found)
-        and wanted.total == sum(each.total for each in found)
-    )
+    wanted = _said(expected)
+    return wanted.entries == entries - 1 and wanted.is_all_of([_said(part) for part in parts])
+
+
+def digest(text: Path, entries: int) -> SchemaDigest | None:
+    """Return what is to be remembered of a text for :func:`as_remembered`.
+
+    ``entries`` is as for :func:`together`; None where nothing can be said.
+    """
+    said = _said(text)
+    if said.preamble or said.entries != entries - 1 or not said.entries:
+        return None
+    return SchemaDigest(entries=entries, content=said.content, encoding=schema_text.encoding(text))
+
+
+def as_remembered(expected: SchemaDigest, parts: Sequence[Path]) -> bool:
+    """Say whether texts have together the entries of one of which there is only the digest."""
+    wanted = _Said(b"", expected.entries - 1, expected.content)
+    return wanted.is_all_of([_said(part) for part in parts])
 
 
 def _said(path: Path) -> _Said:
     with path.open("rb") as file:
         preamble, start, end = schema_text.ends(file)
-    entries = total = 0
+    entries, hashes = 0, 0
     for text in schema_text.whole(_between(path, start, end)):
         chunks = text.split(schema_text.HEAD_OF_ENTRY)[1:]
         # Few are either, and that is seen in no time.
@@ -137,8 +169,12 @@ def _said(path: Path) -> _Said:
         if b" DATA; " in text:
             chunks = [each for each in chunks if not schema_text.is_data(each)]
         entries += len(chunks)
-        total += sum(map(hash, chunks))
-    return _Said(preamble, entries, total)
+        hashes += sum(map(_hash, chunks))
+    return _Said(preamble, entries, _content([hashes]))
+
+
+def _hash(chunk: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(chunk, digest_size=16).digest(), "big")
 
 
 def _between(path: Path, start: int, end: int) -> Iterator[bytes]:

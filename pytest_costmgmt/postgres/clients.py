@@ -114,7 +114,7 @@ class Clients(msgspec.Struct, frozen=True, kw_only=True):
             fixed += ["--no-password", f"--dbname={conninfo(login, name=name)}"]
         ended = command.run(
             [*fixed, *arguments],
-            lambda: environment(login),
+            lambda: environment(login, dumps=program == "pg_dump"),
             deadline=deadline,
             heard=heard,
             log=log,

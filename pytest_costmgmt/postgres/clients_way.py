@@ -22,6 +22,9 @@ _SHAPES = (
     "array_nulls=on",
     "lc_monetary=C",
 )
+# To compile the queries for thousands of relations takes longer than they do, and what several of
+# the server's processes would share there is its smallest part.
+_OF_DUMPS = ("jit=off", "max_parallel_workers_per_gather=0")
 
 _STRICT = frozenset({"require", "verify-ca", "verify-full"})
 
@@ -67,15 +70,16 @@ def strict_tls(login: Login) -> bool:
     return not isinstance(found, Refusal) and found.get("sslmode") in _STRICT
 
 
-def environment(login: Login | None) -> dict[str, str]:
-    """Return a program's environment, *with* the login's password."""
+def environment(login: Login | None, *, dumps: bool = False) -> dict[str, str]:
+    """Return a program's environment, *with* the login's password; pg_dump's if it ``dumps``."""
     __tracebackhide__ = True
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_STEERS)}
     kept["LC_ALL"] = "C"
     # Whatever is not given here must not be found in a file that ours did not look into.
     kept["PGPASSFILE"] = NO_PASSWORD["passfile"]
     if login is not None:
-        kept |= {"PGTZ": "UTC", "PGOPTIONS": " ".join(f"-c {setting}" for setting in _SHAPES)}
+        settings = _SHAPES + _OF_DUMPS * dumps
+        kept |= {"PGTZ": "UTC", "PGOPTIONS": " ".join(f"-c {setting}" for setting in settings)}
     if login is not None and (password := effective_password(login)) is not None:
         kept["PGPASSWORD"] = password.reveal()
     return kept

@@ -13,8 +13,10 @@ from pytest_costmgmt.backup.dump import backup
 from pytest_costmgmt.backup.model import ARCHIVE, Manifest, Proof
 from pytest_costmgmt.backup.proof import prove
 from pytest_costmgmt.postgres.programs import Programs
+from pytest_costmgmt.secret import Secret
 from pytest_costmgmt.servers import embedded
 from tests.server.backup_bed import BackupBed
+from tests.server.content_bed import relations
 
 WORN = "DO $$ BEGIN FOR i IN 1..2000 LOOP UPDATE {} SET b = b; END LOOP; END $$"
 
@@ -89,3 +91,22 @@ def test_what_copy_would_not_tell_is_hashed_by_the_server(bed: BackupBed) -> Non
     bed.run("UPDATE letters SET a = 'y'", "INSERT INTO nothing DEFAULT VALUES")
     told = {each.of for each in proof(bed, manifest).differences}
     assert told == {"table public.letters", "table public.nothing"}
+
+
+KEPT = "SELECT count(*) FROM pg_stat_statements WHERE starts_with(query, 'COPY public.t')"
+
+
+def test_a_superusers_hashing_leaves_the_applications_statements_alone(bed: BackupBed) -> None:
+    """pg_stat_statements keeps so many: a COPY of each table would drive the others out."""
+    bed.run(
+        "CREATE EXTENSION pg_stat_statements",
+        *(f"CREATE TABLE t{number} AS SELECT {number} AS a" for number in range(5)),
+        "CREATE ROLE reader LOGIN PASSWORD 'reader'",
+        "GRANT SELECT ON t0, t1, t2, t3, t4 TO reader",
+        "SELECT pg_stat_statements_reset()",
+    )
+    reader = bed.login.acting_as("reader", Secret("reader"), database=bed.login.database)
+    by_superuser = relations(bed.login)
+    assert bed.rows(KEPT) == [(0,)]
+    assert relations(reader) == by_superuser
+    assert bed.rows(KEPT) == [(5,)]

@@ -31,8 +31,13 @@ def together(folder: Path, expected: list[str], *parts: list[str]) -> bool:
 
 
 def sum_up(expected: Path, parts: list[Path]) -> bool:
-    """Say whether the texts in some files are together what is expected."""
-    return schema_parts.together(expected, schema_text.summary(expected).entries, parts)
+    """Say whether the texts in some files are together what is expected, or was remembered."""
+    entries = schema_text.summary(expected).entries
+    found = schema_parts.together(expected, entries, parts)
+    remembered = schema_parts.digest(expected, entries)
+    assert remembered is None or schema_parts.as_remembered(remembered, parts) is found
+    assert remembered is not None or not found
+    return found
 
 
 A, B, C = (entry(name) for name in "abc")
@@ -73,6 +78,22 @@ def test_they_are_not(tmp_path: Path, one: list[str], other: list[str]) -> None:
 def test_nothing_is_not_nothing(tmp_path: Path) -> None:
     """Of texts without an entry nothing is said."""
     assert not together(tmp_path, [], [], [])
+
+
+def test_what_is_remembered_of_a_text(tmp_path: Path) -> None:
+    """Nothing is, where a body holds what looks like a header, or the preamble is unusual."""
+    whole, odd = tmp_path / "whole", tmp_path / "odd"
+    whole.write_text(PREAMBLE + A + B + CLOSING)
+    odd.write_text(PREAMBLE + "SELECT do_something();\n" + A + B + CLOSING)
+    entries = schema_text.count(whole)
+    assert entries == schema_text.count(odd) == 3
+    said = schema_parts.digest(whole, entries)
+    assert said is not None
+    assert said.entries == entries
+    assert schema_parts.as_remembered(said, [whole])
+    assert not schema_parts.as_remembered(said, [odd])
+    assert schema_parts.digest(whole, entries - 1) is None
+    assert schema_parts.digest(odd, entries) is None
 
 
 def test_a_text_that_was_cut_off(tmp_path: Path) -> None:

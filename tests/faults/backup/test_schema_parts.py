@@ -7,8 +7,10 @@ import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from pytest_costmgmt.backup import manifest as manifests
 from pytest_costmgmt.backup import schema_parts, schema_text
 from pytest_costmgmt.backup.dump import backup
 from pytest_costmgmt.backup.model import ARCHIVE, Proof
@@ -57,7 +59,12 @@ def are_the_whole(clients: Clients, login: Login, folder: Path, schema: str) -> 
     """Say whether a schema and all the rest are told by two programs as by one."""
     whole = dumped(clients, login, folder)
     halves = [dumped(clients, login, folder, part) for part in schema_parts.arguments([schema])]
-    return schema_parts.together(whole, schema_text.count(whole), halves)
+    entries = schema_text.count(whole)
+    said = schema_parts.digest(whole, entries)
+    assert said is not None
+    together = schema_parts.together(whole, entries, halves)
+    assert schema_parts.as_remembered(said, halves) is together
+    return together
 
 
 @pytest.mark.parametrize("schema", ["torture", "shadow"])
@@ -180,6 +187,38 @@ def test_halves_that_are_what_is_expected_are_enough(
     execute(two, change)
     assert not prove(manifest, archive, two, clients=clients, jobs=2).equal
     assert halved == [True, False]
+
+
+@pytest.mark.parametrize("entries", [0, 1], ids=["as it is", "another release's"])
+def test_a_remembered_schema_is_enough(
+    *,
+    restored: Bed,
+    two: Login,
+    tmp_path: Path,
+    halved: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+    entries: int,
+) -> None:
+    """The archive's text is asked for only where a target is not what was remembered of it."""
+    monkeypatch.setattr(schema_parts, "halves", lambda _: ("one",))
+    monkeypatch.setattr(schema_parts, "many", lambda _: True)
+    clients = restored.clients
+    written = backup(two, tmp_path / "made", clients=clients, run_id=secrets.token_hex(4))
+    archive = tmp_path / "made" / ARCHIVE
+    manifest = manifests.read(tmp_path / "made")
+    said = manifest.schema_digest
+    assert said is not None
+    assert said == written.schema_digest
+    said = msgspec.structs.replace(said, entries=said.entries + entries)
+    manifest = msgspec.structs.replace(manifest, schema_digest=said)
+    unharmed = prove(manifest, archive, two, clients=clients, jobs=2)
+    assert unharmed.equal
+    assert unharmed.compared["schema entries"] == said.entries - entries
+    assert halved == [True] * entries
+    execute(two, "ALTER TABLE one.a ADD CHECK (n > 0)")
+    differing = prove(manifest, archive, two, clients=clients, jobs=2)
+    assert [each.of for each in differing.differences if "one.a" in each.of]
+    assert halved == [True] * entries + [False]
 
 
 def test_there_are_enough_mutations_of_the_schema() -> None:
