@@ -232,6 +232,7 @@ def helm_record(
     *,
     name: str = RELEASE,
     renders: str = "kind: Service",
+    chart_values: Object | None = None,
 ) -> Object:
     """Return the Secret in which Helm keeps a revision."""
     manifest = f"{renders}\n---\nkind: Secret\nstringData: {{password: {PASSWORD}}}\n"
@@ -239,7 +240,10 @@ def helm_record(
         "name": name,
         "config": values or {},
         "manifest": manifest,
-        "chart": {"metadata": {"name": "cost-management-infrastructure", "version": "1.0.0"}},
+        "chart": {
+            "metadata": {"name": "cost-management-infrastructure", "version": "1.0.0"},
+            "values": chart_values or {},
+        },
     }
     data = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(said).encode()))).decode()
     return {

@@ -152,7 +152,8 @@ def leaks(api: Api, objects: Objects) -> Leaks:
 
 def helm_record(api: Api, objects: Objects) -> Record | None:
     """Return what Helm keeps of the release, or None if it keeps nothing."""
-    namespace = objects.namespace
-    # Whoever may not read these may not list the Secrets either in which Helm keeps its record.
-    secrets, _ = passwords(api, namespace, _keys(objects))
-    return record(api, namespace, objects.release, secrets) if objects.release else None
+    if not objects.release:
+        return None
+    secrets, unread = passwords(api, objects.namespace, _keys(objects))
+    found = record(api, objects.namespace, objects.release, secrets)
+    return found and msgspec.structs.replace(found, unread=unread)

@@ -239,6 +239,19 @@ def _misdirected(found: Service, pod: Pod | None) -> Iterator[Finding]:
             + (f" to {found.external_name}" if found.external_name else ", open to beyond it"),
             fix=fix,
         )
+    if found.external_ips:
+        yield Finding(
+            summary=f"Service postgres has {len(found.external_ips)} external addresses",
+            expected="no externalIPs: the database is for this cluster",
+            found=f"externalIPs {', '.join(found.external_ips)}: whatever reaches a node by one of"
+            " them reaches the server",
+            fix=Fix(
+                kind="shell",
+                text="kubectl patch service postgres --type=merge"
+                """ -p '{"spec": {"externalIPs": null}}'""",
+                needs="who may write the Service",
+            ),
+        )
     ports = {(each.port, each.target) for each in found.ports if each.protocol == "TCP"}
     if not any(port == PORT and target in {str(PORT), "postgresql"} for port, target in ports):
         told = ", ".join(f"{port} to {target}" for port, target in sorted(ports)) or "none"

@@ -198,16 +198,20 @@ def _beyond(own: Security, pod: Security) -> Iterator[str]:
 def tokenless(facts: ReleaseFacts) -> Judgement:
     """Judge that a database that is broken into gives away no account of the cluster."""
     template = _template(objects_of(facts))
+    # The one that is mounted by itself is such a volume too.
+    projected = [] if template.mounts_token else [each.name for each in template.volumes if
+                                                  each.token]  # fmt: skip
+    where = f"volume {', '.join(projected)}" if projected else "automountServiceAccountToken"
     found = Finding(
         summary="pod postgres-0 holds a token of its service account",
-        expected="automountServiceAccountToken: false",
-        found=f"it is mounted (account {template.service_account or 'default'}), and PostgreSQL"
-        " asks nothing of the cluster",
+        expected="automountServiceAccountToken: false, and no volume with a token",
+        found=f"it is mounted by {where} (account {template.service_account or 'default'}), and"
+        " PostgreSQL asks nothing of the cluster",
         fix=_values("# the chart says so itself: helm upgrade, without a patch over it"),
     )
     return judgement(
-        ["automountServiceAccountToken"],
-        [found] if template.mounts_token else (),
+        ["automountServiceAccountToken", "projected volumes"],
+        [found] if template.mounts_token or projected else (),
         summary="no service account token in the pod",
     )
 
@@ -346,8 +350,30 @@ def recorded(facts: ReleaseFacts) -> Judgement:
             "what Helm keeps of the revisions before it",
         ],
         findings,
+        unverified=_unread(record),
         summary=f"{record.chart} {record.version}, revision {record.revision}, {record.status}",
     )
+
+
+def _unread(record: Record) -> list[Unverified]:
+    """Return what of the record was not seen, so that a password may stand there."""
+    found = [
+        Unverified(
+            what=f"whether revision {number} of {record.release} holds a password: what Helm keeps"
+            " of it cannot be decoded",
+            who="who may read Secrets in the namespace",
+            how=f"helm get all {record.release} --revision {number}",
+        )
+        for number in record.undecoded
+    ]
+    return found + [
+        Unverified(
+            what=f"whether Helm's record of {record.release} holds the password of Secret {secret}",
+            who=f"who may get Secret {secret}",
+            how=f"a Role with the verb get for the Secret {secret}",
+        )
+        for secret in record.unread
+    ]
 
 
 def _remembered(record: Record) -> Iterator[Finding]:

@@ -227,12 +227,25 @@ def unchanged(facts: ReleaseFacts) -> Judgement:
             needs="who may delete the pod",
         ),
     )
+    # ISO 8601 in UTC, as the API server writes all times, sorts as text. It is the time of the
+    # object too where whoever wrote the data wrote a label since: what still opens is the same.
+    later = found.changed > started
+    opens = facts.network is not None and _asked_for_a_password(facts.network.opened)
+    examined = [
+        f"Secret {found.name} changed at {found.changed}",
+        f"container started at {started}",
+    ]
     return judgement(
-        [f"Secret {found.name} changed at {found.changed}", f"container started at {started}"],
-        # ISO 8601 in UTC, as the API server writes all times, sorts as text.
-        [told] if found.changed > started else (),
-        summary="the database started with what the Secret says",
+        [*examined, "its login"] if later and opens else examined,
+        [told] if later and not opens else (),
+        summary="the Secret was written since the database started, and what it says opens it"
+        if later
+        else "the database started with what the Secret says",
     )
+
+
+def _asked_for_a_password(seen: Attempt) -> bool:
+    return seen.accepted and seen.by_password
 
 
 def _network(facts: ReleaseFacts) -> Network:

@@ -33,6 +33,10 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     "Values of the release, given or rendered into what is no Secret, that are passwords."
     earlier: dict[str, tuple[int, ...]] = {}
     "The same of the revisions before, which Helm keeps too: where, and in which of them."
+    undecoded: tuple[int, ...] = ()
+    "Revisions of which nothing could be read."
+    unread: tuple[str, ...] = ()
+    "Secrets whose passwords were not looked for, since we may not read them."
 
 
 class Leaks(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,8 +144,11 @@ def record(api: Api, namespace: str, release: str, secrets: tuple[Secret, ...]) 
     said = _said(newest)
     meta = (said.get("chart") or {}).get("metadata") or {}
     earlier: dict[str, tuple[int, ...]] = {}
+    undecoded = [] if said else [revision]
     for number, each in revisions[:-1]:
-        for where in _leaks(_said(each), secrets):
+        before = _said(each)
+        undecoded += [] if before else [number]
+        for where in _leaks(before, secrets):
             earlier[where] = (*earlier.get(where, ()), number)
     return Record(
         release=release,
@@ -151,11 +158,13 @@ def record(api: Api, namespace: str, release: str, secrets: tuple[Secret, ...]) 
         version=str(meta.get("version") or ""),
         leaks=_leaks(said, secrets),
         earlier=earlier,
+        undecoded=tuple(sorted(undecoded)),
     )
 
 
 def _leaks(said: Mapping[str, Any], secrets: tuple[Secret, ...]) -> tuple[str, ...]:
-    values = {"values": said.get("config") or {}}
+    chart = said.get("chart") or {}
+    values = {"values": said.get("config") or {}, "chart": {"values": chart.get("values") or {}}}
     rendered = {"manifest": _without_secrets(str(said.get("manifest") or ""))}
     return (*found_in(values, secrets), *found_in(rendered, secrets))
 

@@ -90,11 +90,15 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
-    """A pod's volume: ``source`` is what it comes from, ``of`` that one's name."""
+    """A pod's volume: ``source`` is what it comes from, ``of`` that one's name.
+
+    ``token`` says whether a service account's is projected into it.
+    """
 
     name: str
     source: str
     of: str = ""
+    token: bool = False
 
 
 class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
@@ -199,6 +203,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     selector: dict[str, str]
     ports: tuple[Port, ...]
     external_name: str = ""
+    external_ips: tuple[str, ...] = ()
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):

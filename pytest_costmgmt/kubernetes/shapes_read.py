@@ -138,6 +138,7 @@ def _volume(found: Object) -> shapes.Volume:
         name=_text(found.get("name")),
         source=source,
         of=_text(said.get(_VOLUMES.get(source, ""))),
+        token=any("serviceAccountToken" in each for each in said.get("sources") or ()),
     )
 
 
@@ -255,6 +256,7 @@ def service(found: Object) -> shapes.Service:
         selector=_pairs(spec.get("selector")),
         ports=ports,
         external_name=_text(spec.get("externalName")),
+        external_ips=_texts(spec.get("externalIPs")),
     )
 
 

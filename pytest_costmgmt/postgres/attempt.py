@@ -69,6 +69,11 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the server let it in."""
         return self.outcome == "accepted"
 
+    @property
+    def by_password(self) -> bool:
+        """Whether it was asked for a password: how one is checked, a server does not say."""
+        return self.method in {"unknown", "scram-sha-256", "md5", "password"}
+
 
 def attempt(
     login: Login,

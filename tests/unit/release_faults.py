@@ -48,9 +48,9 @@ JUDGES: Mapping[str, Callable[[ReleaseFacts], Judgement]] = {
 }
 
 
-def accepted(role: str = "koku") -> Attempt:
-    """Return a login that was let in."""
-    return Attempt(role=role, database="koku", offered="own", outcome="accepted", method="scram")
+def accepted(role: str = "koku", *, method: str = "unknown") -> Attempt:
+    """Return a login that was let in, by its password unless ``method`` says otherwise."""
+    return Attempt(role=role, database="koku", offered="own", outcome="accepted", method=method)
 
 
 def refused(role: str, offered: Any = "wrong", sqlstate: str | None = "28P01") -> Attempt:
@@ -217,6 +217,10 @@ def _another_endpoint(found: dict[str, Any]) -> None:
 POD = "pod.spec.containers.0"
 SECURITY = f"{POD}.securityContext"
 LOST = Attempt(role="koku", database="koku", offered="own", outcome="failed", kind="no-answer")
+_CHANGED = _set(
+    "secret.metadata.managedFields",
+    [{"time": "2026-11-24T10:00:06Z", "fieldsV1": {"f:data": {}}}],
+)
 FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "two-replicas": ("CM-REL-001", "failed", _set("stateful_set.spec.replicas", 2)),
     "another-service-name": ("CM-REL-001", "failed", _set("stateful_set.spec.serviceName", "x")),
@@ -228,6 +232,9 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "no-service": ("CM-REL-003", "failed", _set("service", None)),
     "node-port": ("CM-REL-003", "failed", _set("service.spec.type", "NodePort")),
     "external-name": ("CM-REL-003", "failed", _set("service.spec.type", "ExternalName")),
+    "external-addresses": (
+        "CM-REL-003", "failed", _set("service.spec.externalIPs", ["192.0.2.7"]),
+    ),
     "wrong-port": ("CM-REL-003", "failed", _set("service.spec.ports.0.port", 5433)),
     "wrong-target": ("CM-REL-003", "failed", _set("service.spec.ports.0.targetPort", 5433)),
     "wrong-selector": ("CM-REL-003", "failed", _set("service.spec.selector", {"app": "x"})),
@@ -298,9 +305,22 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
         _set("record", Record(release="r", revision=3, status="deployed",
                               earlier={"values.x": (1, 2)})),
     ),
+    "record-that-is-not-understood": (
+        "CM-REL-009", "unverifiable",
+        _set("record", Record(release="r", revision=3, status="deployed", undecoded=(2,))),
+    ),
+    "record-held-against-nothing": (
+        "CM-REL-009", "unverifiable",
+        _set("record", Record(release="r", revision=3, status="deployed", unread=("postgres",))),
+    ),
     "no-record": ("CM-REL-009", "not-supported", _set("record", None)),
     "no-helm": ("CM-REL-009", "not-supported", _drop("stateful_set.metadata.annotations")),
     "token": ("CM-REL-010", "failed", _drop("pod.spec.automountServiceAccountToken")),
+    "projected-token": (
+        "CM-REL-010", "failed",
+        _set("pod.spec.volumes.1", {"name": "configuration", "projected": {"sources": [
+            {"configMap": {"name": "x"}}, {"serviceAccountToken": {"path": "token"}}]}}),
+    ),
     "more-keys": (
         "CM-SEC-002", "failed",
         _secret(database="koku", username="koku", password=made.PASSWORD, token="x"),
@@ -339,10 +359,15 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
              "cron_job.spec.jobTemplate.spec.template.spec.containers.0"),
     ),
     "secret-changed": (
-        "CM-SEC-006", "failed",
-        _set("secret.metadata.managedFields",
-             [{"time": "2026-11-24T10:00:06Z", "fieldsV1": {"f:data": {}}}]),
+        "CM-SEC-006", "failed", _both(_CHANGED, _network(opened=refused("koku", "own"))),
     ),
+    "secret-changed-and-anything-opens": (
+        "CM-SEC-006", "failed", _both(_CHANGED, _network(opened=accepted(method="trust"))),
+    ),
+    "secret-changed-and-nobody-tried": (
+        "CM-SEC-006", "failed", _both(_CHANGED, _network(opened=LOST)),
+    ),
+    "secret-relabelled": ("CM-SEC-006", "passed", _CHANGED),
     "does-not-open": ("CM-SEC-007", "failed", _network(opened=refused("koku", "own"))),
     "no-answer": ("CM-SEC-007", "error", _network(opened=LOST)),
     "superuser-enters": (
@@ -390,6 +415,8 @@ ALSO = {
     "superuser-unknown": {},
     "not-again": {},
     "does-not-open": {"CM-SEC-008": "error"},
+    "secret-changed": {"CM-SEC-007": "failed", "CM-SEC-008": "error"},
+    "secret-changed-and-nobody-tried": {"CM-SEC-007": "error", "CM-SEC-008": "error"},
     "no-answer": {"CM-SEC-008": "error"},
     "pod-goes": {"CM-REL-003": "passed"},
     "blank": {},

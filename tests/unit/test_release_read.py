@@ -105,6 +105,25 @@ def test_what_earlier_revisions_hold_of_todays_passwords_is_told(cluster: PodApi
     assert found.earlier == {"values.migration.env[0].value": (8, 9)}
 
 
+def test_a_revision_that_cannot_be_decoded_is_told(cluster: PodApi, api: Api) -> None:
+    """Nothing was found in it, since nothing was read of it."""
+    broken = made.helm_record(8, "superseded", {})
+    broken["data"]["release"] = "bm90IGd6aXA="
+    cluster.objects[f"{CORE}/secrets"] = [made.helm_record(9, values={}), broken]
+    found = record(api, made.NAMESPACE, made.RELEASE, (Secret(made.HIVE_PASSWORD),))
+    assert found is not None
+    assert (found.leaks, found.earlier, found.undecoded) == ((), {}, (8,))
+
+
+def test_a_charts_own_values_are_looked_at(cluster: PodApi, api: Api) -> None:
+    """A default that is a password is printed by `helm get values --all`."""
+    given = {"migration": {"password": made.HIVE_PASSWORD}}
+    cluster.objects[f"{CORE}/secrets"] = [made.helm_record(1, chart_values=given)]
+    found = record(api, made.NAMESPACE, made.RELEASE, (Secret(made.HIVE_PASSWORD),))
+    assert found is not None
+    assert found.leaks == ("chart.values.migration.password",)
+
+
 @pytest.mark.parametrize(
     ("labels", "lets_in", "perhaps"),
     [
