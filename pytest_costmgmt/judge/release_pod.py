@@ -239,11 +239,7 @@ def discreet(facts: ReleaseFacts) -> Judgement:
         for resource in leaks.refused
     ]
     unverified += [
-        Unverified(
-            what=f"whether the password of Secret {secret} stands anywhere",
-            who=f"who may get Secret {secret}",
-            how=f"a Role with the verb get for the Secret {secret}",
-        )
+        _unread(secret, f"whether the password of Secret {secret} stands anywhere")
         for secret in leaks.unread
     ]
     return judgement(
@@ -251,6 +247,14 @@ def discreet(facts: ReleaseFacts) -> Judgement:
         findings,
         unverified=unverified,
         summary=f"{leaks.known} passwords looked for in {', '.join(leaks.looked)}: none is there",
+    )
+
+
+def _unread(secret: str, what: str) -> Unverified:
+    return Unverified(
+        what=what,
+        who=f"who may get Secret {secret}",
+        how=f"a Role with the verb get for the Secret {secret}",
     )
 
 
@@ -350,12 +354,12 @@ def recorded(facts: ReleaseFacts) -> Judgement:
             "what Helm keeps of the revisions before it",
         ],
         findings,
-        unverified=_unread(record),
+        unverified=_unseen(record),
         summary=f"{record.chart} {record.version}, revision {record.revision}, {record.status}",
     )
 
 
-def _unread(record: Record) -> list[Unverified]:
+def _unseen(record: Record) -> list[Unverified]:
     """Return what of the record was not seen, so that a password may stand there."""
     found = [
         Unverified(
@@ -366,14 +370,8 @@ def _unread(record: Record) -> list[Unverified]:
         )
         for number in record.undecoded
     ]
-    return found + [
-        Unverified(
-            what=f"whether Helm's record of {record.release} holds the password of Secret {secret}",
-            who=f"who may get Secret {secret}",
-            how=f"a Role with the verb get for the Secret {secret}",
-        )
-        for secret in record.unread
-    ]
+    held = f"whether Helm's record of {record.release} holds the password of Secret"
+    return found + [_unread(secret, f"{held} {secret}") for secret in record.unread]
 
 
 def _remembered(record: Record) -> Iterator[Finding]:

@@ -230,7 +230,8 @@ def unchanged(facts: ReleaseFacts) -> Judgement:
     # ISO 8601 in UTC, as the API server writes all times, sorts as text. It is the time of the
     # object too where whoever wrote the data wrote a label since: what still opens is the same.
     later = found.changed > started
-    opens = facts.network is not None and _asked_for_a_password(facts.network.opened)
+    login = None if facts.network is None else facts.network.opened
+    opens = login is not None and login.accepted and login.by_password
     examined = [
         f"Secret {found.name} changed at {found.changed}",
         f"container started at {started}",
@@ -242,10 +243,6 @@ def unchanged(facts: ReleaseFacts) -> Judgement:
         if later
         else "the database started with what the Secret says",
     )
-
-
-def _asked_for_a_password(seen: Attempt) -> bool:
-    return seen.accepted and seen.by_password
 
 
 def _network(facts: ReleaseFacts) -> Network:
