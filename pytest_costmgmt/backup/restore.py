@@ -260,6 +260,8 @@ def _named(place: Site, order: Order, old: Existing | None, kept: str, crew: Cre
         limit=order.manifest.database.connection_limit,
         comment=order.manifest.database.comment,
     )
+    with closing(connect(place.login, deadline=CONNECT)) as connection:
+        place.send_autovacuum_away(connection)
     done = swap(place.login, plan, told=lambda said: crew.told(Progress(stage="named", about=said)))
     place.keep()
     return done.seconds

@@ -32,6 +32,13 @@ GIVES_WAY = ("deadlock_timeout", "'10ms'")
 A second, if nothing is set: it finds the new tables while their indexes are built, so a restore
 would stand still for one table after the other."""
 
+_TERMINATE_AUTOVACUUM = """
+SELECT pg_catalog.pg_terminate_backend(a.pid)
+  FROM pg_catalog.pg_stat_get_activity(NULL) AS a
+ WHERE a.datid OPERATOR(pg_catalog.=) %(oid)s::pg_catalog.oid
+   AND a.backend_type OPERATOR(pg_catalog.=) 'autovacuum worker'
+"""
+
 AWAY = 30.0
 "Seconds that a server that went away is waited for, to remove what was made there."
 
@@ -102,6 +109,14 @@ class Site:
             run(connection, [revoke])
             self.borrowed.pop()
 
+    def send_autovacuum_away(self, connection: Connection[Any]) -> None:
+        """End what still works with the restore's limit, and holds up a rename; if the login may.
+
+        It comes again by itself, with the limit that its database has then.
+        """
+        sent = Statement(_TERMINATE_AUTOVACUUM.replace("%(oid)s", str(self.oid)))
+        do(connection, Deed(what="sending autovacuum away", statements=(sent,)))
+
     def keep(self) -> None:
         """Leave all as it is at the end."""
         self._kept = True
@@ -152,8 +167,9 @@ def hurried(*, spread: bool) -> dict[str, str]:
     would only take the cores from the others.
     """
     # What is lost with the server is begun anew; the swap's own commit is durable, and with it all
-    # before it.
-    settings = {"synchronous_commit": "off"}
+    # before it. Autovacuum heeds its database's limit: it finds the new tables while their indexes
+    # are built, would take a core from them, and has all the time afterwards.
+    settings = {"synchronous_commit": "off", "vacuum_cost_limit": "1"}
     return {**settings, "max_parallel_maintenance_workers": "0"} if spread else settings
 
 
