@@ -8,6 +8,7 @@ from pytest_costmgmt.engine.check import MUST, READ_ONLY, SHOULD, check
 from pytest_costmgmt.engine.evidence import require
 from pytest_costmgmt.judge import release as judge
 from pytest_costmgmt.judge import release_pod as pod
+from pytest_costmgmt.judge import release_token as token
 
 if TYPE_CHECKING:
     from pytest_costmgmt.facts.release_seen import ReleaseFacts
@@ -170,4 +171,4 @@ def test_helm_record_is_settled(costmgmt_release: ReleaseFacts) -> None:
 )
 def test_pod_has_no_token(costmgmt_release: ReleaseFacts) -> None:
     """The pod SHOULD hold no token of a service account."""
-    require(pod.tokenless(costmgmt_release))
+    require(token.tokenless(costmgmt_release))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TypeVar
 
@@ -10,7 +11,7 @@ import msgspec
 
 from pytest_costmgmt.kubernetes.helm_holders import holders
 from pytest_costmgmt.kubernetes.objects import Reader
-from pytest_costmgmt.kubernetes.secret_objects import SecretFacts, secret_facts
+from pytest_costmgmt.kubernetes.secret_objects import SecretFacts, secret_facts, secret_type
 from pytest_costmgmt.kubernetes.shapes import (
     Claim,
     Container,
@@ -35,6 +36,7 @@ MIGRATION = "cost-mgmt-migration"
 HIVE_PASSWORD = "HIVE_DATABASE_PASSWORD"  # noqa: S105 - a variable's name
 LEASE = "costmgmt-bootstrap"
 "Whoever changes the release holds it: bootstrap, and a run that is disruptive."
+TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a Secret's type
 SECRET = "postgres-credentials"  # noqa: S105 - an object's name
 DATA = "/var/lib/pgsql/data/userdata"
 "Where the image keeps its data, whatever PGDATA says."
@@ -60,6 +62,10 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
     secret: SecretFacts | None = None
     migration: PodTemplate | None = None
     "What the application's migration Job is made from (CronJob cost-mgmt-migration)."
+    account_mounts: bool | None = None
+    "Whether its service account mounts its token; asked where neither pod nor template tells."
+    tokens: tuple[str, ...] = ()
+    "Those of the Secrets in its volumes that are tokens of service accounts."
     named: str = ""
     "The release that was asked for by name."
     holders: tuple[str, ...] = ()
@@ -79,12 +85,16 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
         return self.holders[0] if len(self.holders) == 1 else ""
 
     @property
+    def template(self) -> PodTemplate | None:
+        """What the pod was made from; where there is none, what one would be made from."""
+        if self.pod is not None:
+            return self.pod.template
+        return None if self.stateful_set is None else self.stateful_set.template
+
+    @property
     def container(self) -> Container | None:
         """The container that runs PostgreSQL, as the pod has it, else as its template has it."""
-        source = self.pod.template if self.pod else None
-        if source is None and self.stateful_set is not None:
-            source = self.stateful_set.template
-        return None if source is None else database_container(source.containers)
+        return None if self.template is None else database_container(self.template.containers)
 
     @property
     def migration_container(self) -> Container | None:
@@ -167,6 +177,8 @@ def read(reader: Reader, *, key: bytes, named: str = "") -> Objects:
     return msgspec.structs.replace(
         objects,
         holders=held,
+        account_mounts=_account_mounts(reading, objects),
+        tokens=tuple(_tokens(reading, objects)),
         claim=claim,
         volume=seen,
         migration=one("CronJob cost-mgmt-migration", lambda: _migration(reader, key)),
@@ -180,6 +192,25 @@ def read(reader: Reader, *, key: bytes, named: str = "") -> Objects:
 
 def _holders(reader: Reader, key: bytes) -> tuple[str, ...]:
     return holders(reader.api, reader.namespace, "StatefulSet", STATEFUL_SET, key=key)
+
+
+def _account_mounts(reading: _Reading, objects: Objects) -> bool | None:
+    """Ask the service account, where there is no pod to look at and its template says nothing."""
+    template = objects.template
+    if objects.pod is not None or template is None or template.mounts_token is not None:
+        return None
+    name = template.service_account or "default"
+    return reading.one(f"ServiceAccount {name}", lambda: reading.reader.account_mounts(name))
+
+
+def _tokens(reading: _Reading, objects: Objects) -> Iterator[str]:
+    """Yield which of the Secrets in the pod's volumes are tokens of service accounts."""
+    template, reader = objects.template, reading.reader
+    volumes = () if template is None else template.volumes
+    for name in dict.fromkeys(name for volume in volumes for name in volume.secrets):
+        of = partial(secret_type, reader.api, reader.namespace, name)
+        if reading.one(f"Secret {name}", of) == TOKEN:
+            yield name
 
 
 def _migration(reader: Reader, key: bytes) -> PodTemplate | None:

@@ -9,7 +9,14 @@ from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.release import PORT, Objects, state_of
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement, not_supported
-from pytest_costmgmt.kubernetes.shapes import Container, Endpoint, Pod, Service, StatefulSet
+from pytest_costmgmt.kubernetes.shapes import (
+    Container,
+    Endpoint,
+    Pod,
+    PodTemplate,
+    Service,
+    StatefulSet,
+)
 
 Judge = Callable[[ReleaseFacts], Judgement]
 
@@ -56,6 +63,13 @@ def stateful_set_of(objects: Objects) -> StatefulSet:
     if objects.stateful_set is None:
         raise FactUnavailable("the release's StatefulSet was not read")
     return objects.stateful_set
+
+
+def template_of(objects: Objects) -> PodTemplate:
+    """Return what the pod was made from; where there is none, what one would be made from."""
+    if objects.template is None:
+        raise FactUnavailable("the release's StatefulSet was not read")
+    return objects.template
 
 
 def permitted(objects: Objects, what: str) -> None:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from pytest_costmgmt.errors import FactUnavailable
-from pytest_costmgmt.facts.release import Objects
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.judge.finding import (
     Finding,
@@ -21,7 +20,7 @@ from pytest_costmgmt.judge.release import (
     objects_of,
     of_a_release,
     permitted,
-    stateful_set_of,
+    template_of,
 )
 from pytest_costmgmt.kubernetes.leaks import Record
 from pytest_costmgmt.kubernetes.shapes import Container, PodTemplate, Security
@@ -32,13 +31,6 @@ _NO_VALUE = re.compile(r"(?i)(_file|_path|_name|_key_ref)$")
 _REFERS = re.compile(r"\$\([A-Za-z_]\w*\)")
 _PLACE = re.compile(r"(/[\w.-]+){2,}")
 _IN_ARGUMENTS = re.compile(r"(?i)(--?\w*passw(or)?d[= ]\S|://[^/\s:@]*:[^/\s@]+@)")
-
-
-def _template(objects: Objects) -> PodTemplate:
-    """Return what the pod was made from; where there is none, what one would be made from."""
-    if objects.pod is not None:
-        return objects.pod.template
-    return stateful_set_of(objects).template
 
 
 # What the standard lets a volume be; a pod without a word has an emptyDir.
@@ -132,7 +124,7 @@ def _tag(image: str) -> str:
 @of_a_release
 def restricted(facts: ReleaseFacts) -> Judgement:
     """Judge that the pod may do no more than the standard ``restricted`` lets it."""
-    template = _template(objects_of(facts))
+    template = template_of(objects_of(facts))
     containers = [*template.init_containers, *template.containers]
     findings = [
         Finding(
@@ -195,35 +187,13 @@ def _beyond(own: Security, pod: Security) -> Iterator[str]:
 
 
 @of_a_release
-def tokenless(facts: ReleaseFacts) -> Judgement:
-    """Judge that a database that is broken into gives away no account of the cluster."""
-    template = _template(objects_of(facts))
-    # The one that is mounted by itself is such a volume too.
-    projected = [] if template.mounts_token else [each.name for each in template.volumes if
-                                                  each.token]  # fmt: skip
-    where = f"volume {', '.join(projected)}" if projected else "automountServiceAccountToken"
-    found = Finding(
-        summary="pod postgres-0 holds a token of its service account",
-        expected="automountServiceAccountToken: false, and no volume with a token",
-        found=f"it is mounted by {where} (account {template.service_account or 'default'}), and"
-        " PostgreSQL asks nothing of the cluster",
-        fix=_values("# the chart says so itself: helm upgrade, without a patch over it"),
-    )
-    return judgement(
-        ["automountServiceAccountToken", "projected volumes"],
-        [found] if template.mounts_token or projected else (),
-        summary="no service account token in the pod",
-    )
-
-
-@of_a_release
 def discreet(facts: ReleaseFacts) -> Judgement:
     """Judge that no password stands where others than its Secret's readers can read it."""
     objects = objects_of(facts)
     permitted(objects, "pod postgres-0")
     if facts.leaks is None:
         raise FactUnavailable(f"passwords were not looked for: {facts.errors.get('leaks')}")
-    template, leaks = _template(objects), facts.leaks
+    template, leaks = template_of(objects), facts.leaks
     containers = [*template.init_containers, *template.containers]
     if objects.migration is not None:
         containers += objects.migration.containers

@@ -108,6 +108,11 @@ class Reader:
         found = self._one("persistentvolumeclaims", name)
         return None if found is None else claim(found)
 
+    def account_mounts(self, name: str) -> bool | None:
+        """Say whether a service account has its token mounted where a pod does not say."""
+        found = self._one("serviceaccounts", name)
+        return None if found is None else found.get("automountServiceAccountToken") is not False
+
     def persistent_volume(self, name: str) -> shapes.PersistentVolume | str | None:
         """Return a PersistentVolume, or why it may not be read: it is the cluster's, not ours."""
         path = f"/api/v1/persistentvolumes/{quote(name, safe='')}"

@@ -69,6 +69,15 @@ def secret_facts(api: Api, namespace: str, name: str, *, key: bytes) -> SecretFa
     return facts_of(found, key=key)
 
 
+def secret_type(api: Api, namespace: str, name: str) -> str | None:
+    """Return of which type a Secret is; None if there is none. What it holds is not looked at."""
+    path = f"/api/v1/namespaces/{quote(namespace, safe='')}/secrets/{quote(name, safe='')}"
+    try:
+        return str(api.get(path, what=f"Reading the type of Secret {name}").get("type") or "")
+    except NotThere:
+        return None
+
+
 def secret_values(api: Api, namespace: str, name: str) -> dict[str, Secret]:
     """Return a Secret's text values, to log in with. What is no text is left out."""
     __tracebackhide__ = True

@@ -92,13 +92,15 @@ class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
     """A pod's volume: ``source`` is what it comes from, ``of`` that one's name.
 
-    ``token`` says whether a service account's is projected into it.
+    ``token`` says whether a service account's is projected into it, ``secrets`` are the Secrets
+    that it holds.
     """
 
     name: str
     source: str
     of: str = ""
     token: bool = False
+    secrets: tuple[str, ...] = ()
 
 
 class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,11 +110,14 @@ class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
     annotations: dict[str, str] = {}
     containers: tuple[Container, ...] = ()
     init_containers: tuple[Container, ...] = ()
+    ephemeral_containers: tuple[Container, ...] = ()
+    "Those of `kubectl debug` but the ended, which are never started again."
     volumes: tuple[Volume, ...] = ()
     security: Security = Security()
     pull_secrets: tuple[str, ...] = ()
     service_account: str = ""
-    mounts_token: bool = True
+    mounts_token: bool | None = None
+    "automountServiceAccountToken; where it is unsaid, its service account decides."
     service_links: bool = True
     node_selector: dict[str, str] = {}
     of_the_host: tuple[str, ...] = ()

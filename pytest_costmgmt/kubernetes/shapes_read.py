@@ -134,12 +134,21 @@ _VOLUMES = {"persistentVolumeClaim": "claimName", "secret": "secretName", "confi
 def _volume(found: Object) -> shapes.Volume:
     source = next((kind for kind in found if kind != "name"), "")
     said = _part(found, source) if source else {}
+    of = _text(said.get(_VOLUMES.get(source, "")))
+    projected = said.get("sources") or ()
+    secrets = [_text(_part(each, "secret").get("name")) for each in projected]
     return shapes.Volume(
         name=_text(found.get("name")),
         source=source,
-        of=_text(said.get(_VOLUMES.get(source, ""))),
-        token=any("serviceAccountToken" in each for each in said.get("sources") or ()),
+        of=of,
+        token=any("serviceAccountToken" in each for each in projected),
+        secrets=tuple(each for each in (of if source == "secret" else "", *secrets) if each),
     )
+
+
+def _ended(pod: Object) -> set[Any]:
+    states = _part(pod, "status").get("ephemeralContainerStatuses") or ()
+    return {each.get("name") for each in states if _part(each, "state").get("terminated")}
 
 
 _OF_THE_HOST = ("hostNetwork", "hostPID", "hostIPC")
@@ -153,11 +162,16 @@ def template(found: Object) -> shapes.PodTemplate:
         annotations=said.annotations,
         containers=tuple(_container(each) for each in spec.get("containers") or ()),
         init_containers=tuple(_container(each) for each in spec.get("initContainers") or ()),
+        ephemeral_containers=tuple(
+            _container(each)
+            for each in spec.get("ephemeralContainers") or ()
+            if each.get("name") not in _ended(found)
+        ),
         volumes=tuple(_volume(each) for each in spec.get("volumes") or ()),
         security=_security(_part(spec, "securityContext")),
         pull_secrets=tuple(_text(each.get("name")) for each in spec.get("imagePullSecrets") or ()),
         service_account=_text(spec.get("serviceAccountName")),
-        mounts_token=spec.get("automountServiceAccountToken") is not False,
+        mounts_token=spec.get("automountServiceAccountToken"),
         service_links=spec.get("enableServiceLinks") is not False,
         node_selector=_pairs(spec.get("nodeSelector")),
         of_the_host=tuple(each for each in _OF_THE_HOST if spec.get(each)),

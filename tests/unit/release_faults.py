@@ -10,7 +10,7 @@ import msgspec
 from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.release import Objects
 from pytest_costmgmt.facts.release_seen import Inside, Network, ReleaseFacts, decoded
-from pytest_costmgmt.judge import persistence, release, release_pod, secrets
+from pytest_costmgmt.judge import persistence, release, release_pod, release_token, secrets
 from pytest_costmgmt.judge.finding import Judgement
 from pytest_costmgmt.kubernetes import shapes_read
 from pytest_costmgmt.kubernetes.leaks import Leaks, Record
@@ -33,7 +33,7 @@ JUDGES: Mapping[str, Callable[[ReleaseFacts], Judgement]] = {
     "CM-REL-007": release_pod.restricted,
     "CM-REL-008": release_pod.discreet,
     "CM-REL-009": release_pod.recorded,
-    "CM-REL-010": release_pod.tokenless,
+    "CM-REL-010": release_token.tokenless,
     "CM-SEC-001": secrets.keys,
     "CM-SEC-002": secrets.nothing_more,
     "CM-SEC-003": secrets.whole,
@@ -74,6 +74,8 @@ def raw() -> dict[str, Any]:
         "policies": [],
         "namespace": Namespace(name=made.NAMESPACE, exists=True, labels={"team": "cost"}),
         "refused": {},
+        "account_mounts": None,
+        "tokens": (),
         "leaks": Leaks(looked=("pods/postgres-0",), known=2),
         "record": Record(release=made.RELEASE, revision=1, status="deployed"),
         "inside": "/var/lib/pgsql/data/userdata",
@@ -101,6 +103,8 @@ def facts(found: dict[str, Any]) -> ReleaseFacts:
         secret=found["secret"] and facts_of(found["secret"], key=b"run"),
         migration=template,
         refused=found["refused"],
+        account_mounts=found["account_mounts"],
+        tokens=found["tokens"],
     )
     inside = Inside(data_directory=found["inside"], log_file="", system_identifier="1", started="")
     policies = found["policies"]
@@ -315,12 +319,6 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     ),
     "no-record": ("CM-REL-009", "not-supported", _set("record", None)),
     "no-helm": ("CM-REL-009", "not-supported", _drop("stateful_set.metadata.annotations")),
-    "token": ("CM-REL-010", "failed", _drop("pod.spec.automountServiceAccountToken")),
-    "projected-token": (
-        "CM-REL-010", "failed",
-        _set("pod.spec.volumes.1", {"name": "configuration", "projected": {"sources": [
-            {"configMap": {"name": "x"}}, {"serviceAccountToken": {"path": "token"}}]}}),
-    ),
     "more-keys": (
         "CM-SEC-002", "failed",
         _secret(database="koku", username="koku", password=made.PASSWORD, token="x"),

@@ -24,6 +24,7 @@ from tests.unit.release_faults import (
     raw,
 )
 from tests.unit.release_faults_policies import POLICED
+from tests.unit.release_faults_tokens import CHECK, TOKENS
 
 EVERY = {**FAULTS, **POLICED}
 
@@ -41,6 +42,30 @@ def test_one_thing_wrong_is_one_check(name: str) -> None:
     plant(found)
     wanted = {**HEALTHY, check: expected, **ALSO.get(name, {})}
     assert outcomes(found) == {id_: said for id_, said in wanted.items() if said != "passed"}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_a_token_is_told_wherever_it_comes_from(name: str) -> None:
+    """The pod that runs shows whether it holds one; without a pod, whoever decides is asked."""
+    check, expected, plant = TOKENS[name]
+    found = raw()
+    plant(found)
+    assert outcome(JUDGES[check], facts(found)) == expected
+
+
+def test_who_holds_a_token_is_named() -> None:
+    """The container and the volume; what nobody mounts is no reason to fail, and is told."""
+    found = raw()
+    TOKENS["account-says-yes"][2](found)
+    (finding,) = JUDGES[CHECK](facts(found)).findings
+    assert finding.found.startswith("container postgresql mounts volume kube-api-access-x7k2p")
+    found = raw()
+    TOKENS["for-nobody"][2](found)
+    assert "no container mounts volume api" in JUDGES[CHECK](facts(found)).summary
+    found = raw()
+    TOKENS["template-leaves-it-to-an-account-unread"][2](found)
+    (unverified,) = JUDGES[CHECK](facts(found)).unverified
+    assert "ServiceAccount default was not read (forbidden)" in unverified.what
 
 
 @pytest.mark.parametrize("lacking", ["database", "username", "password"])

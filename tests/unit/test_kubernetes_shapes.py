@@ -55,8 +55,9 @@ def reader(cluster: PodApi, tmp_path: Path) -> Reader:
 
 
 def test_what_is_left_out_has_the_meaning_of_its_api() -> None:
-    """A pod without a word of it mounts a token; a Service is a ClusterIP; unsaid is ready."""
+    """Who mounts a token is then the account's word; a Service is a ClusterIP; unsaid is ready."""
     assert pod({}).template == PodTemplate()
+    assert template({}).mounts_token is None
     assert template({"spec": {"automountServiceAccountToken": False}}).mounts_token is False
     assert service({"spec": {"ports": [{"port": 5432}]}}).ports == (Port(port=5432, target="5432"),)
     assert service({}).type == "ClusterIP"
@@ -128,11 +129,14 @@ def test_a_pod_that_is_being_deleted_is_not_ready() -> None:
 def test_volumes_and_claims_are_named_by_what_is_behind_them() -> None:
     """A mount is followed to its claim, and the claim to its volume."""
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}, {"name": "tmp",
-               "emptyDir": {}}, {"name": "s", "secret": {"secretName": "x"}}]  # fmt: skip
+               "emptyDir": {}}, {"name": "s", "secret": {"secretName": "x"}},
+                   {"name": "p", "projected": {"sources": [{"secret": {"name": "y"}},
+                   {"configMap": {"name": "z"}}]}}]  # fmt: skip
     assert template({"spec": {"volumes": volumes}}).volumes == (
         Volume(name="data", source="persistentVolumeClaim", of="c"),
         Volume(name="tmp", source="emptyDir"),
-        Volume(name="s", source="secret", of="x"),
+        Volume(name="s", source="secret", of="x", secrets=("x",)),
+        Volume(name="p", source="projected", secrets=("y",)),
     )
     asked = {"resources": {"requests": {"storage": "20Gi"}}, "accessModes": ["ReadWriteOnce"]}
     (made,) = stateful_set({"spec": {"volumeClaimTemplates": [{"spec": asked}]}}).claims

@@ -17,7 +17,7 @@ from pytest_costmgmt.kubernetes.api import Api
 from pytest_costmgmt.kubernetes.leaks import passwords, record
 from pytest_costmgmt.kubernetes.objects import Reader
 from pytest_costmgmt.kubernetes.policies import isolating
-from pytest_costmgmt.secret import Secret
+from pytest_costmgmt.secret import Secret, redact
 from tests import release_objects as made
 from tests.server.pod_api import PodApi, pod_api, status
 
@@ -80,6 +80,54 @@ def test_a_claim_is_named_where_the_data_lies_on_none() -> None:
     pod["spec"]["volumes"][0] = {"name": "postgresql-data", "emptyDir": {}}
     assert release.claim_of(shapes_read.pod(pod)) == ""
     assert release.claim_of(None) == ""
+
+
+def without_a_pod(cluster: PodApi) -> dict[str, Any]:
+    """Have a StatefulSet that leaves the token to its ServiceAccount; return its pods' spec."""
+    described = made.stateful_set()
+    cluster.objects[f"{APPS}/statefulsets/postgres"] = described
+    slices = f"/apis/discovery.k8s.io/v1/namespaces/{made.NAMESPACE}/endpointslices"
+    cluster.objects[slices] = []
+    spec: dict[str, Any] = described["spec"]["template"]["spec"]
+    del spec["automountServiceAccountToken"]
+    return spec
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"), [({}, True), ({"automountServiceAccountToken": False}, False)]
+)
+def test_the_service_account_is_asked_where_there_is_no_pod(
+    cluster: PodApi, api: Api, says: dict[str, bool], expected: bool
+) -> None:
+    """Its word is at the object's top, and silence is yes; a pod that is there shows it itself."""
+    spec = without_a_pod(cluster)
+    spec["serviceAccountName"] = "postgres"
+    account = {"metadata": {"name": "postgres", "namespace": made.NAMESPACE}, **says}
+    cluster.objects[f"{CORE}/serviceaccounts/postgres"] = account
+    assert release.read(Reader(api, made.NAMESPACE), key=b"run").account_mounts is expected
+    cluster.objects[f"{CORE}/serviceaccounts/postgres"] = status(403, "Forbidden", "no")
+    objects = release.read(Reader(api, made.NAMESPACE), key=b"run")
+    assert objects.account_mounts is None
+    assert "ServiceAccount postgres" in objects.refused
+    cluster.objects[f"{CORE}/pods/postgres-0"] = made.pod()
+    assert not release.read(Reader(api, made.NAMESPACE), key=b"run").refused
+
+
+def test_which_secret_is_a_token_is_told_by_its_type(cluster: PodApi, api: Api) -> None:
+    """Of those in the pod's volumes; what it holds, the namespace's name too, stays no secret."""
+    volumes = without_a_pod(cluster)["volumes"]
+    named = ("default-token-x7k2p", "tls", "unread", "not-there")
+    volumes += [{"name": each, "secret": {"secretName": each}} for each in named]
+    token = made.secret(named[0], namespace=made.NAMESPACE, token="eyJhbGciOiJSUzI1NiJ9.e30.x")
+    cluster.objects |= {
+        f"{CORE}/secrets/{named[0]}": {**token, "type": "kubernetes.io/service-account-token"},
+        f"{CORE}/secrets/tls": {**made.secret("tls"), "type": "kubernetes.io/tls"},
+        f"{CORE}/secrets/unread": status(403, "Forbidden", "no"),
+    }
+    objects = release.read(Reader(api, made.NAMESPACE), key=b"run")
+    assert objects.tokens == ("default-token-x7k2p",)
+    assert "Secret unread" in objects.refused
+    assert redact(made.NAMESPACE) == made.NAMESPACE
 
 
 def test_a_secret_that_may_not_be_read_is_not_looked_for(cluster: PodApi, api: Api) -> None:
