@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from pytest_costmgmt.kubernetes.helm_holders import holders
+from pytest_costmgmt.kubernetes.helm_holders import Holders, holders
 from pytest_costmgmt.kubernetes.objects import Reader
 from pytest_costmgmt.kubernetes.secret_objects import SecretFacts, secret_facts, secret_type
 from pytest_costmgmt.kubernetes.shapes import (
@@ -34,6 +34,7 @@ POD = "postgres-0"
 CONTAINER = "postgresql"
 MIGRATION = "cost-mgmt-migration"
 HIVE_PASSWORD = "HIVE_DATABASE_PASSWORD"  # noqa: S105 - a variable's name
+RECORDS = "Helm's records"
 LEASE = "costmgmt-bootstrap"
 "Whoever changes the release holds it: bootstrap, and a run that is disruptive."
 TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a Secret's type
@@ -70,6 +71,8 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
     "The release that was asked for by name."
     holders: tuple[str, ...] = ()
     "The releases whose records render the StatefulSet, where it does not name its own."
+    perhaps: dict[str, str] = {}
+    "The releases whose records are not understood, and why: it may be of one of them."
     refused: dict[str, str] = {}
     given: str = ""
     "The Secret that the operator named, of a server outside (``external``)."
@@ -83,6 +86,14 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
         if told or self.named in self.holders:
             return told or self.named
         return self.holders[0] if len(self.holders) == 1 else ""
+
+    @property
+    def unknown_release(self) -> str:
+        """Why nobody knows of which Helm release the StatefulSet is, if nobody does."""
+        if self.release or self.holders:
+            return ""
+        refused = self.refused.get(RECORDS)
+        return "; ".join([*([refused] if refused else []), *self.perhaps.values()])
 
     @property
     def template(self) -> PodTemplate | None:
@@ -170,13 +181,13 @@ def read(reader: Reader, *, key: bytes, named: str = "") -> Objects:
         if isinstance(seen, str):
             reading.refused["the volume"] = seen
             seen = None
-    held: tuple[str, ...] = ()
+    known, perhaps = Holders((), {})
     if objects.stateful_set is not None and not objects.release:
-        found = one("Helm's records", lambda: _holders(reader, key))
-        held = found or ()
+        known, perhaps = one(RECORDS, lambda: _holders(reader, key)) or (known, perhaps)
     return msgspec.structs.replace(
         objects,
-        holders=held,
+        holders=known,
+        perhaps=perhaps,
         account_mounts=_account_mounts(reading, objects),
         tokens=tuple(_tokens(reading, objects)),
         claim=claim,
@@ -190,7 +201,7 @@ def read(reader: Reader, *, key: bytes, named: str = "") -> Objects:
     )
 
 
-def _holders(reader: Reader, key: bytes) -> tuple[str, ...]:
+def _holders(reader: Reader, key: bytes) -> Holders:
     return holders(reader.api, reader.namespace, "StatefulSet", STATEFUL_SET, key=key)
 
 

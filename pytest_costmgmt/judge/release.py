@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterator
 from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.release import PORT, Objects, state_of
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
-from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement, not_supported
+from pytest_costmgmt.judge.finding import (
+    Finding,
+    Fix,
+    Judgement,
+    Unverified,
+    judgement,
+    not_supported,
+)
 from pytest_costmgmt.kubernetes.shapes import (
     Container,
     Endpoint,
@@ -78,6 +85,19 @@ def permitted(objects: Objects, what: str) -> None:
         raise FactUnavailable(f"{what} could not be read: {objects.refused[what]}")
 
 
+def of_no_known_release(objects: Objects) -> Judgement | None:
+    """Return that nobody knows of which Helm release it is, or None: it is known, or of none."""
+    if not (why := objects.unknown_release):
+        return None
+    unverified = Unverified(
+        what="whether StatefulSet postgres is of a Helm release, which it does not say itself, and"
+        f" what is kept of that ({why})",
+        who="who may list Secrets in the namespace, or installed the chart",
+        how="helm list --all; helm get manifest RELEASE",
+    )
+    return judgement((), unverified=[unverified])
+
+
 @of_a_namespace
 def deployed(facts: ReleaseFacts) -> Judgement:
     """Judge that one PostgreSQL is deployed, and settled; none where the server is outside."""
@@ -85,7 +105,9 @@ def deployed(facts: ReleaseFacts) -> Judgement:
     if objects.external:
         return _none_deployed(objects)
     found = stateful_set_of(objects)
-    belongs = f"Helm release {found.meta.release}" if found.meta.release else "no Helm release"
+    belongs = f"Helm release {objects.release}" if objects.release else "no Helm release"
+    if objects.unknown_release:
+        belongs += " that is known"
     return judgement(
         ["StatefulSet postgres: replicas, serviceName, selector"],
         _misdeployed(found),

@@ -19,6 +19,7 @@ from pytest_costmgmt.judge.release import (
     container_of,
     objects_of,
     of_a_release,
+    of_no_known_release,
     permitted,
     template_of,
 )
@@ -279,6 +280,8 @@ def _may_be_one(name: str, literal: str) -> bool:
 def recorded(facts: ReleaseFacts) -> Judgement:
     """Judge what Helm keeps of the release: that it is deployed, and holds no password."""
     objects = objects_of(facts)
+    if (unknown := of_no_known_release(objects)) is not None:
+        return unknown
     if not objects.release:
         return not_supported(
             "StatefulSet postgres has no annotation meta.helm.sh/release-name: it was not"

@@ -15,7 +15,7 @@ from pytest_costmgmt.judge.finding import (
     judgement,
     not_supported,
 )
-from pytest_costmgmt.judge.release import OUTSIDE
+from pytest_costmgmt.judge.release import OUTSIDE, objects_of, of_no_known_release
 
 Act = Callable[[], Upgrades]
 
@@ -32,8 +32,8 @@ _CALLED = {
 
 def kept(facts: ReleaseFacts, act: Act, *stages: str) -> Judgement:
     """Judge what each of these steps left of what was there; ``act`` does all, once for a run."""
-    if (why := _impossible(facts)) is not None:
-        return not_supported(why)
+    if (impossible := _impossible(facts)) is not None:
+        return impossible
     seen = act()
     if seen.error or seen.before is None:
         raise FactUnavailable(seen.error or "no upgrade was tried")
@@ -62,8 +62,8 @@ def kept(facts: ReleaseFacts, act: Act, *stages: str) -> Judgement:
 
 def growth(facts: ReleaseFacts, act: Act, stage: str) -> Judgement:
     """Judge that a larger volume is refused before anything is touched, with the way to have it."""
-    if (why := _impossible(facts)) is not None:
-        return not_supported(why)
+    if (impossible := _impossible(facts)) is not None:
+        return impossible
     seen = act()
     if seen.error:
         raise FactUnavailable(seen.error)
@@ -85,16 +85,18 @@ def growth(facts: ReleaseFacts, act: Act, stage: str) -> Judgement:
     )
 
 
-def _impossible(facts: ReleaseFacts) -> str | None:
+def _impossible(facts: ReleaseFacts) -> Judgement | None:
     if facts.absent:
-        return facts.absent
-    objects = facts.objects
-    if objects is None:
-        raise FactUnavailable("the release's objects were not read")
+        return not_supported(facts.absent)
+    objects = objects_of(facts)
     if objects.external:
-        return f"{objects.external} is no release's: {OUTSIDE}"
+        return not_supported(f"{objects.external} is no release's: {OUTSIDE}")
+    if (unknown := of_no_known_release(objects)) is not None:
+        return unknown
     if not objects.release:
-        return "StatefulSet postgres was not installed by Helm: nothing can be upgraded by it"
+        return not_supported(
+            "StatefulSet postgres was not installed by Helm: nothing can be upgraded by it"
+        )
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,10 +14,11 @@ from pytest_costmgmt.kubernetes.api import Api
 from pytest_costmgmt.kubernetes.helm import documents
 from pytest_costmgmt.kubernetes.objects import path_of
 from pytest_costmgmt.kubernetes.secret_objects import secret_values
-from pytest_costmgmt.kubernetes.trouble import AccessDenied, NotThere
+from pytest_costmgmt.kubernetes.trouble import AccessDenied, HelmFailed, NotThere, RecordUnread
 from pytest_costmgmt.secret import SHORTEST_REDACTED, Secret, redact
 
 _RECORD = "helm.sh/release.v1"
+_COMPRESSED = b"\x1f\x8b\x08"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,10 +170,21 @@ def _leaks(said: Mapping[str, Any], secrets: tuple[Secret, ...]) -> tuple[str, .
 
 
 def rendered(api: Api, namespace: str, release: str, *, key: bytes) -> list[dict[str, Any]]:
-    """Return what Helm rendered last, without a Secret's data; ``key`` is the run's."""
+    """Return what Helm rendered last, without a Secret's data; ``key`` is the run's.
+
+    Raises RecordUnread where what Helm keeps of it is not understood.
+    """
     revisions = _revisions(api, namespace, release)
-    said = _said(revisions[-1][1]) if revisions else {}
-    return documents(str(said.get("manifest") or ""), key=key)
+    if not revisions:
+        return []
+    number, last = revisions[-1]
+    named = f"revision {number} of Helm release {release}"
+    if not (said := _said(last)):
+        raise RecordUnread(f"What Helm keeps of {named} cannot be decoded.")
+    try:
+        return documents(str(said.get("manifest") or ""), key=key)
+    except HelmFailed:
+        raise RecordUnread(f"What Helm rendered for {named} is no YAML.") from None
 
 
 def _revisions(api: Api, namespace: str, release: str) -> list[tuple[int, dict[str, Any]]]:
@@ -186,11 +197,18 @@ def _revisions(api: Api, namespace: str, release: str) -> list[tuple[int, dict[s
         ],
         what=f"Reading Helm's records of {release}",
     )
-    numbered = [
-        (int(((each.get("metadata") or {}).get("labels") or {}).get("version") or 0), each)
-        for each in found
-    ]
+    numbered = [(revision_of(each), each) for each in found]
     return sorted(numbered, key=lambda each: each[0])
+
+
+def revision_of(kept: Mapping[str, Any]) -> int:
+    """Return a record's revision; 0 where its label is no number, as nothing of Helm's is.
+
+    >>> [revision_of({"metadata": {"labels": {"version": each}}}) for each in ("12", "v1", None)]
+    [12, 0, 0]
+    """
+    said = str(((kept.get("metadata") or {}).get("labels") or {}).get("version") or "")
+    return int(said) if said.isascii() and said.isdigit() else 0
 
 
 def _said(kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,10 +216,13 @@ def _said(kept: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decoded(data: str) -> dict[str, Any]:
-    """Return a record's content: base64 of base64 of gzip of JSON."""
+    """Return a record's content: base64 of base64 of JSON, compressed but for very old ones."""
     try:
-        found: Any = msgspec.json.decode(gzip.decompress(base64.b64decode(base64.b64decode(data))))
-    except (binascii.Error, OSError, EOFError, zlib.error, msgspec.DecodeError):
+        kept = base64.b64decode(base64.b64decode(data))
+        found: Any = msgspec.json.decode(
+            gzip.decompress(kept) if kept.startswith(_COMPRESSED) else kept
+        )
+    except (ValueError, OSError, EOFError, zlib.error, msgspec.DecodeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

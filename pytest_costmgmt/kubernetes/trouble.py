@@ -58,6 +58,10 @@ class HelmFailed(CostMgmtError, RuntimeError):
         self.status = status
 
 
+class RecordUnread(CostMgmtError, ValueError):
+    """What Helm keeps of a release is not understood, so nothing is known of what it renders."""
+
+
 class LeaseHeld(CostMgmtError, RuntimeError):
     """Another run is at work in the namespace."""
 

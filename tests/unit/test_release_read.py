@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,10 @@ from typing import Any
 import pytest
 
 from pytest_costmgmt.facts import release
+from pytest_costmgmt.facts.release_exhibits import collect
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
-from pytest_costmgmt.judge import persistence
+from pytest_costmgmt.facts.upgrades import Upgrades
+from pytest_costmgmt.judge import persistence, release_pod, upgrade
 from pytest_costmgmt.kubernetes import shapes_read
 from pytest_costmgmt.kubernetes.access import access
 from pytest_costmgmt.kubernetes.api import Api
@@ -18,6 +22,7 @@ from pytest_costmgmt.kubernetes.leaks import passwords, record
 from pytest_costmgmt.kubernetes.objects import Reader
 from pytest_costmgmt.kubernetes.policies import isolating
 from pytest_costmgmt.secret import Secret, redact
+from pytest_costmgmt.servers.release_named import WrongRelease, be_sure
 from tests import release_objects as made
 from tests.server.pod_api import PodApi, pod_api, status
 
@@ -161,6 +166,106 @@ def test_a_revision_that_cannot_be_decoded_is_told(cluster: PodApi, api: Api) ->
     found = record(api, made.NAMESPACE, made.RELEASE, (Secret(made.HIVE_PASSWORD),))
     assert found is not None
     assert (found.leaks, found.earlier, found.undecoded) == ((), {}, (8,))
+
+
+RENDERS = "kind: StatefulSet\nmetadata: {name: postgres}"
+
+
+def read_unlabelled(cluster: PodApi, api: Api, *records: dict[str, Any]) -> ReleaseFacts:
+    """Return what is read of a StatefulSet that names no release, beside these records of Helm."""
+    without_a_pod(cluster)
+    del cluster.objects[f"{APPS}/statefulsets/postgres"]["metadata"]["annotations"]
+
+    def listed(query: dict[str, str]) -> dict[str, Any]:
+        wanted = dict(part.split("=") for part in query["labelSelector"].split(","))
+        found = [r for r in records if wanted.items() <= r["metadata"]["labels"].items()]
+        return {"kind": "List", "metadata": {}, "items": found}
+
+    cluster.objects[f"{CORE}/secrets"] = listed
+    return ReleaseFacts(objects=release.read(Reader(api, made.NAMESPACE), key=b"run"))
+
+
+def spoilt(way: str) -> dict[str, Any]:
+    """Return a record of which nobody can tell what it renders."""
+    if way == "no-yaml":
+        return made.helm_record(renders="a: [b")
+    found = made.helm_record(renders=RENDERS)
+    found["data"] = {
+        "no-data": {},
+        "no-base64": {"release": "%%%"},
+        "no-gzip": {"release": base64.b64encode(base64.b64encode(b"H4sI")).decode()},
+        "cut-off": {"release": base64.b64encode(
+            base64.b64encode(base64.b64decode(base64.b64decode(found["data"]["release"]))[:-40])
+        ).decode()},
+        "too-deep": {"release": base64.b64encode(base64.b64encode(b"[" * 100_000)).decode()},
+    }[way]  # fmt: skip
+    return found
+
+
+def never() -> Upgrades:
+    """Upgrade nothing."""
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    "way", ["no-yaml", "no-data", "no-base64", "no-gzip", "cut-off", "too-deep"]
+)
+def test_what_may_be_of_a_release_is_not_taken_as_nobody_s(
+    cluster: PodApi, api: Api, way: str
+) -> None:
+    """Nobody knows of which release it is: that is no word against a check, nor for one."""
+    seen = read_unlabelled(cluster, api, spoilt(way))
+    assert seen.objects is not None
+    assert seen.objects.release == ""
+    for judged in (
+        release_pod.recorded(seen),
+        upgrade.kept(seen, never, "x"),
+        upgrade.growth(seen, never, "x"),
+    ):
+        assert not judged.not_supported
+        (unverified,) = judged.unverified
+        assert f"revision 1 of Helm release {made.RELEASE}" in unverified.what
+    with pytest.raises(WrongRelease, match="revision 1 of Helm release"):
+        be_sure(seen.objects, made.RELEASE)
+    be_sure(seen.objects, "")
+
+
+def test_a_record_that_says_that_it_renders_it_is_believed(cluster: PodApi, api: Api) -> None:
+    """Whatever stands beside it; and so is one of before Helm compressed them."""
+    good, other = made.helm_record(renders=RENDERS), spoilt("no-gzip")
+    other["metadata"]["labels"]["name"] = "other"
+    kept = gzip.decompress(base64.b64decode(base64.b64decode(good["data"]["release"])))
+    good["data"]["release"] = base64.b64encode(base64.b64encode(kept)).decode()
+    good["metadata"]["labels"]["version"] = "not a number"
+    seen = read_unlabelled(cluster, api, good, other)
+    assert seen.objects is not None
+    assert seen.objects.release == made.RELEASE
+    assert seen.objects.unknown_release == ""
+
+
+def test_records_that_may_not_be_listed_are_no_absence_of_a_release(
+    cluster: PodApi, api: Api
+) -> None:
+    """It may be of one; where they are listed and none renders it, it is of none."""
+    seen = read_unlabelled(cluster, api, made.helm_record())
+    assert release_pod.recorded(seen).not_supported
+    assert upgrade.kept(seen, never, "x").not_supported
+    cluster.objects[f"{CORE}/secrets"] = status(403, "Forbidden", "secrets is forbidden")
+    objects = release.read(Reader(api, made.NAMESPACE), key=b"run")
+    (unverified,) = release_pod.recorded(ReleaseFacts(objects=objects)).unverified
+    assert "secrets is forbidden" in unverified.what
+
+
+def test_what_differs_from_an_unread_record_is_not_seen(cluster: PodApi, api: Api) -> None:
+    """An exhibit that shows nothing would say that nothing differs."""
+    cluster.objects[f"{CORE}/secrets"] = [spoilt("no-gzip")]
+    objects = release.Objects(
+        namespace=made.NAMESPACE, stateful_set=shapes_read.stateful_set(made.stateful_set())
+    )
+    shown = {each.title: each.text for each in collect(Reader(api, made.NAMESPACE), objects,
+                                                       key=b"run")}  # fmt: skip
+    told = shown["rendered, and otherwise in the cluster"]
+    assert told.startswith("not to be seen: What Helm keeps of revision 1")
 
 
 def test_a_charts_own_values_are_looked_at(cluster: PodApi, api: Api) -> None:
