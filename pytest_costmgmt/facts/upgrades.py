@@ -21,17 +21,20 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """One step. ``refused`` is what Helm, or the rollout, said against it; ``error`` what broke.
 
-    ``left_out`` says why it was not tried as it was meant, with ``how`` to have it; what was done
-    instead may have left something ``after`` it all the same.
+    ``left_out`` says why it was not tried as it was meant, with ``who`` can have it and ``how``;
+    what was done instead may have left something ``after`` it all the same. ``image`` is the
+    pod's, ``cpu`` what the StatefulSet has its container ask for.
     """
 
     what: str
     refused: str = ""
     error: str = ""
     left_out: str = ""
+    who: str = ""
     how: str = ""
     after: Held | None = None
     image: str = ""
+    cpu: str = ""
 
 
 class Upgrades(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,9 +42,7 @@ def kept(facts: ReleaseFacts, act: Act, *stages: str) -> Judgement:
     for name in stages:
         stage = _stage(seen, name)
         if stage.left_out:
-            unverified.append(
-                Unverified(what=stage.left_out, who="who chooses the images", how=stage.how)
-            )
+            unverified.append(Unverified(what=stage.left_out, who=stage.who, how=stage.how))
         if stage.refused:
             findings.append(_refused(stage))
         elif stage.after is None and not stage.left_out:

@@ -17,6 +17,7 @@ from pytest_costmgmt.facts.upgrades import Held, Stage, Upgrades
 from pytest_costmgmt.kubernetes import helm
 from pytest_costmgmt.kubernetes.lease import confirm
 from pytest_costmgmt.kubernetes.objects import Reader
+from pytest_costmgmt.kubernetes.shapes import Container
 from pytest_costmgmt.kubernetes.trouble import HelmFailed
 from pytest_costmgmt.postgres.kept_row import KeptRow
 from pytest_costmgmt.postgres.login import Login
@@ -28,10 +29,18 @@ DEADLINE = 900.0
 _PAUSE = 0.5
 _KEEP = ("--reset-then-reuse-values",)
 _LARGER = "1000Ti"
+_CHOOSES, _INSTALLS = "who chooses the images", "who installs the chart"
+_BY_HAND = "helm upgrade by the value that this chart has for it, and the checks again after it"
+_UNKNOWN = "don't meet the specifications of the schema"
+"What Helm says of a value that a chart's schema does not let it have."
 SAME, AGAIN, RESOURCES, IMAGE, ROLLBACK, GROWTH = (
     "the same values", "the same values again", "other resources", "another image tag", "rollback",
     "a larger volume",
 )  # fmt: skip
+
+
+class _NotTaken(HelmFailed):
+    """The chart's schema has no such value: nothing was tried."""
 
 
 class Upgrade(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +104,27 @@ def _another(stage: Stage, ran: str) -> Stage:
         return stage
     why = f"the image after it is the one before it, {ran}: no other was tried"
     how = "name another tag of the same major version: --costmgmt-upgrade-tag"
-    return msgspec.structs.replace(stage, left_out=why, how=how)
+    return msgspec.structs.replace(stage, left_out=why, who=_CHOOSES, how=how)
+
+
+def _heeded(stage: Stage, asked: str) -> Stage:
+    """Return the step, and that nothing was tried by it if the container asks for what it did.
+
+    Its pod was then not replaced, or not for that.
+
+    >>> held = Held(row="", server="", claim="", secret="", opens=True, roles=(), extensions=())
+    >>> _heeded(Stage(what="x", after=held, cpu="500m"), "500m").left_out
+    'the chart does not heed postgresql.resources: its container asks for cpu 500m after it too'
+    >>> _heeded(Stage(what="x", after=held, cpu="499m"), "500m").left_out
+    ''
+    """
+    if stage.after is None or stage.cpu != asked:
+        return stage
+    why = (
+        "the chart does not heed postgresql.resources: its container asks for"
+        f" cpu {asked or 'that is unsaid'} after it too"
+    )
+    return msgspec.structs.replace(stage, left_out=why, who=_INSTALLS, how=_BY_HAND)
 
 
 class _Deeds:
@@ -127,7 +156,7 @@ class _Deeds:
         self._grow()
         self._stage(SAME, self._upgrade)
         self._stage(AGAIN, self._upgrade)
-        self._stage(RESOURCES, lambda: self._upgrade(self._other_resources()))
+        self._other_resources()
         self._other_image()
         self._stage(ROLLBACK, lambda: self.helm.rollback(self.release, first.revision))
         return Upgrades(before=before, stages=self.stages)
@@ -143,8 +172,11 @@ class _Deeds:
             place = self.wanted.place
             confirm(self.reader.api, place.namespace, facts.LEASE, run=self.wanted.run_id)
             act()
-            image = self._settled()
-            self.stages[what] = Stage(what=what, after=self._held(), image=image)
+            image, cpu = self._settled()
+            self.stages[what] = Stage(what=what, after=self._held(), image=image, cpu=cpu)
+        except _NotTaken as error:
+            told = f"the chart does not take the value that sets {what}: {error.message}"
+            self.stages[what] = Stage(what=what, left_out=told, who=_INSTALLS, how=_BY_HAND)
         except (HelmFailed, ServerNotReady) as error:
             self.stages[what] = Stage(what=what, refused=str(error))
         except CostMgmtError as error:
@@ -154,24 +186,37 @@ class _Deeds:
         chart = Path(self.wanted.chart)
         self.helm.upgrade(self.release, chart, values=values, arguments=_KEEP)
 
-    def _other_resources(self) -> dict[str, Any]:
-        container = self.objects.container
-        asked = "500m" if container is None else container.requests.get("cpu", "500m")
-        more = {"requests": {"cpu": f"{millicores(asked) + 1}m"}}
-        return {"postgresql": {"resources": more}}
+    def _other_resources(self) -> None:
+        described = self.objects.stateful_set
+        containers = () if described is None else described.template.containers
+        container = facts.database_container(containers)
+        values = {"postgresql": {"resources": {"requests": {"cpu": other_cpu(container)}}}}
+        self._stage(RESOURCES, lambda: self._set(values))
+        self.stages[RESOURCES] = _heeded(self.stages[RESOURCES], self.stages[AGAIN].cpu)
 
     def _other_image(self) -> None:
         if not self.wanted.tag:
             self.stages[IMAGE] = Stage(
                 what=IMAGE,
                 left_out="which tag the image may be upgraded to is not known",
+                who=_CHOOSES,
                 how="name one of the same major version: --costmgmt-upgrade-tag",
             )
             return
         image = {"tag": self.wanted.tag, "digest": ""}
-        ran = self.stages[RESOURCES].image
-        self._stage(IMAGE, lambda: self._upgrade({"postgresql": {"image": image}}))
+        # The last that was seen: other resources may have been refused.
+        ran = next((each.image for each in reversed(self.stages.values()) if each.image), "")
+        self._stage(IMAGE, lambda: self._set({"postgresql": {"image": image}}))
         self.stages[IMAGE] = _another(self.stages[IMAGE], ran)
+
+    def _set(self, values: Mapping[str, Any]) -> None:
+        """Upgrade with these values; raise _NotTaken if the chart's own schema refuses them."""
+        try:
+            self._upgrade(values)
+        except HelmFailed as error:
+            if _UNKNOWN in error.message:
+                raise _NotTaken(error.message, status=error.status) from None
+            raise
 
     def _grow(self) -> None:
         """Ask for what no upgrade can do: it must be refused with the way that can."""
@@ -184,8 +229,8 @@ class _Deeds:
         else:
             self.stages[GROWTH] = Stage(what=GROWTH)
 
-    def _settled(self) -> str:
-        """Wait until the pod is what the StatefulSet says; return its image."""
+    def _settled(self) -> tuple[str, str]:
+        """Wait until the pod is what the StatefulSet says; return its image, and its cpu."""
         began, seen = time.monotonic(), "nothing"
         while (waited := time.monotonic() - began) < DEADLINE:
             wanted, pod = self.reader.stateful_set(facts.STATEFUL_SET), self.reader.pod(facts.POD)
@@ -196,8 +241,13 @@ class _Deeds:
             elif pod.template.labels.get("controller-revision-hash") != wanted.update_revision:
                 seen = f"pod of an older revision: {facts.state_of(pod)}"
             elif pod.ready:
-                container = facts.database_container(pod.template.containers)
-                return "" if container is None else container.image
+                runs = facts.database_container(pod.template.containers)
+                # The pod's own may be another's word: a webhook's, a LimitRange's.
+                asks = facts.database_container(wanted.template.containers)
+                return (
+                    "" if runs is None else runs.image,
+                    "" if asks is None else asks.requests.get("cpu", ""),
+                )
             else:
                 seen = facts.state_of(pod)
             time.sleep(_PAUSE)
@@ -214,6 +264,19 @@ class _Deeds:
             key=self.key,
             deadline=60.0,
         )
+
+
+def other_cpu(container: Container | None) -> str:
+    """Return another request than the container's: less, as a limit, quota or node may be full.
+
+    >>> other_cpu(None), other_cpu(Container(name="a", image="b", limits={"cpu": "2"}))
+    ('499m', '1999m')
+    >>> other_cpu(Container(name="a", image="b", requests={"cpu": "1m"}, limits={"cpu": "2"}))
+    '2m'
+    """
+    said = [] if container is None else [container.requests.get("cpu"), container.limits.get("cpu")]
+    asked = millicores(next((each for each in said if each), "500m"))
+    return f"{asked - 1 if asked > 1 else asked + 1}m"
 
 
 def millicores(asked: str) -> int:
