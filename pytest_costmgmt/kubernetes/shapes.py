@@ -93,7 +93,7 @@ class Volume(msgspec.Struct, frozen=True, kw_only=True):
     """A pod's volume: ``source`` is what it comes from, ``of`` that one's name.
 
     ``token`` says whether a service account's is projected into it, ``secrets`` are the Secrets
-    that it holds.
+    whose key ``token``, should they have one, it holds.
     """
 
     name: str
@@ -122,6 +122,11 @@ class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
     node_selector: dict[str, str] = {}
     of_the_host: tuple[str, ...] = ()
     "What it shares with its node: hostNetwork, hostPID, hostIPC."
+
+    @property
+    def every(self) -> tuple[Container, ...]:
+        """All its containers: those that prepare, serve and debug."""
+        return (*self.init_containers, *self.containers, *self.ephemeral_containers)
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):

@@ -134,16 +134,21 @@ _VOLUMES = {"persistentVolumeClaim": "claimName", "secret": "secretName", "confi
 def _volume(found: Object) -> shapes.Volume:
     source = next((kind for kind in found if kind != "name"), "")
     said = _part(found, source) if source else {}
-    of = _text(said.get(_VOLUMES.get(source, "")))
     projected = said.get("sources") or ()
-    secrets = [_text(_part(each, "secret").get("name")) for each in projected]
+    kept = [("secretName", said)] if source == "secret" else []
+    kept += [("name", _part(each, "secret")) for each in projected]
     return shapes.Volume(
         name=_text(found.get("name")),
         source=source,
-        of=of,
+        of=_text(said.get(_VOLUMES.get(source, ""))),
         token=any("serviceAccountToken" in each for each in projected),
-        secrets=tuple(each for each in (of if source == "secret" else "", *secrets) if each),
+        secrets=tuple(_text(part[key]) for key, part in kept if part.get(key) and _whole(part)),
     )
+
+
+def _whole(kept: Object) -> bool:
+    items = kept.get("items") or ()
+    return not items or any(each.get("key") == "token" for each in items)
 
 
 def _ended(pod: Object) -> set[Any]:

@@ -313,7 +313,9 @@ def test_tls(everything: Rendered) -> None:
     spec = everything.one("StatefulSet")["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     text = everything.one("ConfigMap", "postgres-configuration")["data"]["cost-management.conf"]
-    assert volumes["tls"]["secret"] == {"secretName": "postgres-tls", "defaultMode": 0o640}
+    pair = [{"key": each, "path": each} for each in ("tls.crt", "tls.key")]
+    kept = {"secretName": "postgres-tls", "defaultMode": 0o640, "items": pair}
+    assert volumes["tls"]["secret"] == kept
     assert "ssl = on" in text.splitlines()
     assert "ssl_key_file = '/etc/cost-management/tls/tls.key'" in text.splitlines()
     job = everything.one("CronJob", "cost-mgmt-migration")["spec"]["jobTemplate"]["spec"]

@@ -42,6 +42,14 @@ AMONG: Object = {
     "name": "api",
     "projected": {"sources": [{"secret": {"name": "default-token-x7k2p"}}]},
 }
+PAIR: Object = {
+    "name": "tls",
+    "secret": {
+        "secretName": "default-token-x7k2p",
+        "items": [{"key": "tls.crt", "path": "tls.crt"}, {"key": "tls.key", "path": "tls.key"}],
+    },
+}
+"What the chart mounts for TLS: of a Secret's keys those alone, so that no other is there."
 EMPTY: Object = {"name": "nothing", "emptyDir": {}}
 KNOWN = {"tokens": ("default-token-x7k2p",)}
 UNSEEN = {"refused": {"pod postgres-0": "no"}}
@@ -134,6 +142,9 @@ TOKENS: Mapping[str, tuple[str, str, Plant]] = {
     "another-secret": (CHECK, "passed", _pod(KEPT, "containers", says=False, at="/tls")),
     "a-secret-unread": (
         CHECK, "unverifiable", _pod(KEPT, "containers", says=False, at="/tls", seen=UNREAD),
+    ),
+    "other-keys-of-a-secret-unread": (
+        CHECK, "passed", _pod(PAIR, "containers", says=False, at="/tls", seen=UNREAD),
     ),
     "a-secret-unread-for-nobody": (CHECK, "passed", _pod(KEPT, says=False, seen=UNREAD)),
     "a-secret-unread-where-tokens-are": (CHECK, "failed", _pod(KEPT, "containers", seen=UNREAD)),

@@ -126,6 +126,19 @@ def test_a_pod_that_is_being_deleted_is_not_ready() -> None:
     assert not pod(found).ready
 
 
+def test_of_a_secret_s_keys_a_volume_may_hold_some() -> None:
+    """Then a token is in it only if it is among them."""
+
+    def read(source: dict[str, Any]) -> tuple[str, ...]:
+        return template({"spec": {"volumes": [{"name": "v", **source}]}}).volumes[0].secrets
+
+    pair, token = [{"key": "tls.crt", "path": "c"}], [{"key": "token", "path": "t"}]
+    assert read({"secret": {"secretName": "s", "items": pair}}) == ()
+    assert read({"secret": {"secretName": "s", "items": [*pair, *token]}}) == ("s",)
+    several = [{"secret": {"name": "a", "items": pair}}, {"secret": {"name": "b"}}]
+    assert read({"projected": {"sources": several}}) == ("b",)
+
+
 def test_volumes_and_claims_are_named_by_what_is_behind_them() -> None:
     """A mount is followed to its claim, and the claim to its volume."""
     volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}, {"name": "tmp",
