@@ -63,7 +63,7 @@ def _lies(pod: Pod, mount: Mount | None) -> str:
 
 @of_a_release
 def bound(facts: ReleaseFacts) -> Judgement:
-    """Judge that the claim is bound, stays, and is as large as was asked."""
+    """Judge that the claim is bound, and stays."""
     objects = objects_of(facts)
     permitted(objects, "the pod's claim")
     claim = objects.claim

@@ -126,7 +126,7 @@ def _tag(image: str) -> str:
 def restricted(facts: ReleaseFacts) -> Judgement:
     """Judge that the pod may do no more than the standard ``restricted`` lets it."""
     template = template_of(objects_of(facts))
-    containers = [*template.init_containers, *template.containers]
+    containers = template.every
     findings = [
         Finding(
             summary=f"container {container.name}: {', '.join(problems)}",
@@ -151,7 +151,7 @@ def restricted(facts: ReleaseFacts) -> Judgement:
 
 def _on_the_host(template: PodTemplate) -> Iterator[Finding]:
     shared = [*template.of_the_host]
-    for container in (*template.init_containers, *template.containers):
+    for container in template.every:
         shared += [f"hostPort {port} of container {container.name}" for port in
                    container.host_ports]  # fmt: skip
     shared += [
@@ -195,9 +195,9 @@ def discreet(facts: ReleaseFacts) -> Judgement:
     if facts.leaks is None:
         raise FactUnavailable(f"passwords were not looked for: {facts.errors.get('leaks')}")
     template, leaks = template_of(objects), facts.leaks
-    containers = [*template.init_containers, *template.containers]
+    containers = [*template.every]
     if objects.migration is not None:
-        containers += objects.migration.containers
+        containers += objects.migration.every
     findings = [*map(_leak, leaks.found)]
     for container in containers:
         findings += _shown(container)

@@ -46,20 +46,16 @@ def tokenless(facts: ReleaseFacts) -> Judgement:
         ),
     )
     return judgement(
-        [f"volumes of {pod}", *(f"mounts of container {each.name}" for each in _all(template))],
+        [f"volumes of {pod}", *(f"mounts of container {each.name}" for each in template.every)],
         [found] if held else (),
         unverified=_unverified(template, objects, account),
         summary=f"{pod} holds no token of a service account{_unused(template, objects)}",
     )
 
 
-def _all(template: PodTemplate) -> tuple[Container, ...]:
-    return (*template.init_containers, *template.containers, *template.ephemeral_containers)
-
-
 def _mounted(template: PodTemplate) -> Iterator[tuple[Container, Volume]]:
     volumes = {each.name: each for each in template.volumes}
-    for container in _all(template):
+    for container in template.every:
         for name in dict.fromkeys(mount.name for mount in container.mounts):
             if name in volumes:
                 yield container, volumes[name]

@@ -269,6 +269,13 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "init-container": (
         "CM-REL-007", "failed", _set("pod.spec.initContainers", [{"name": "i", "image": "x:1"}]),
     ),
+    "privileged-debugger": (
+        "CM-REL-007", "failed",
+        _set("pod.spec.ephemeralContainers", [
+            {"name": "debugger-x7k2p", "image": "x:1", "targetContainerName": "postgresql",
+             "securityContext": {"privileged": True}},
+        ]),
+    ),
     "host-network": ("CM-REL-007", "failed", _set("pod.spec.hostNetwork", True)),
     "host-processes": ("CM-REL-007", "failed", _set("pod.spec.hostPID", True)),
     "host-port": ("CM-REL-007", "failed", _set(f"{POD}.ports.0.hostPort", 5432)),
@@ -287,6 +294,11 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "migration-argument": (
         "CM-REL-008", "failed",
         _set("cron_job.spec.jobTemplate.spec.template.spec.containers.0.args", ["--password x"]),
+    ),
+    "migration-prepared-by-argument": (
+        "CM-REL-008", "failed",
+        _set("cron_job.spec.jobTemplate.spec.template.spec.initContainers",
+             [{"name": "wait", "image": "x:1", "args": ["postgresql://koku:hunter2@db/koku"]}]),
     ),
     "configmaps-unseen": (
         "CM-REL-008", "unverifiable", _set("leaks", Leaks(looked=("x",), refused=("configmaps",))),
