@@ -247,7 +247,7 @@ def service(facts: ReleaseFacts) -> Judgement:
         ]
     else:
         findings = [
-            *_misdirected(objects.service, objects.pod),
+            *_misdirected(objects.service, objects),
             *_endpoints(objects.endpoints, objects.pod),
         ]
     return judgement(
@@ -265,8 +265,19 @@ def _upgrade(needs: str) -> Fix:
     )
 
 
-def _misdirected(found: Service, pod: Pod | None) -> Iterator[Finding]:
-    fix = _upgrade("who installs the chart")
+def _leads(target: str, template: PodTemplate) -> bool:
+    """Say whether a Service's target is the server's port, by its number or its name in the pod.
+
+    >>> pod = PodTemplate(containers=(Container(name="a", image="b", port_names={"db": 5432}),))
+    >>> _leads("5432", pod), _leads("db", pod), _leads("postgresql", pod)
+    (True, True, False)
+    """
+    named = [each.port_names[target] for each in template.containers if target in each.port_names]
+    return target == str(PORT) or named[:1] == [PORT]
+
+
+def _misdirected(found: Service, objects: Objects) -> Iterator[Finding]:
+    fix, pod, template = _upgrade("who installs the chart"), objects.pod, template_of(objects)
     if found.type != "ClusterIP":
         yield Finding(
             summary=f"Service postgres is of type {found.type}",
@@ -289,7 +300,7 @@ def _misdirected(found: Service, pod: Pod | None) -> Iterator[Finding]:
             ),
         )
     ports = {(each.port, each.target) for each in found.ports if each.protocol == "TCP"}
-    if not any(port == PORT and target in {str(PORT), "postgresql"} for port, target in ports):
+    if not any(port == PORT and _leads(target, template) for port, target in ports):
         told = ", ".join(f"{port} to {target}" for port, target in sorted(ports)) or "none"
         yield Finding(
             summary=f"Service postgres has no port {PORT} that leads to the server's",

@@ -57,6 +57,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
+    port_names: dict[str, int] = {}
     host_ports: tuple[int, ...] = ()
     "Ports of its node that lead to it."
     env: tuple[EnvVariable, ...] = ()

@@ -100,6 +100,11 @@ def _container(found: Object) -> shapes.Container:
         command=_texts(found.get("command")),
         args=_texts(found.get("args")),
         ports=tuple(int(each["containerPort"]) for each in found.get("ports") or ()),
+        port_names={
+            _text(each["name"]): int(each["containerPort"])
+            for each in found.get("ports") or ()
+            if each.get("name") and each.get("protocol", "TCP") == "TCP"
+        },
         host_ports=tuple(
             int(each["hostPort"]) for each in found.get("ports") or () if each.get("hostPort")
         ),

@@ -241,6 +241,20 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     ),
     "wrong-port": ("CM-REL-003", "failed", _set("service.spec.ports.0.port", 5433)),
     "wrong-target": ("CM-REL-003", "failed", _set("service.spec.ports.0.targetPort", 5433)),
+    "named-target": ("CM-REL-003", "passed", _set("service.spec.ports.0.targetPort", "postgresql")),
+    "target-named-otherwise": (
+        "CM-REL-003", "passed",
+        _both(_set("service.spec.ports.0.targetPort", "tcp-db"),
+              _set(f"{POD}.ports.0.name", "tcp-db")),
+    ),
+    "target-that-nothing-is-named": (
+        "CM-REL-003", "failed", _set("service.spec.ports.0.targetPort", "postgres"),
+    ),
+    "target-of-that-name-is-another-port": (
+        "CM-REL-003", "failed",
+        _both(_set("service.spec.ports.0.targetPort", "postgresql"),
+              _set(f"{POD}.ports.0.containerPort", 5433)),
+    ),
     "wrong-selector": ("CM-REL-003", "failed", _set("service.spec.selector", {"app": "x"})),
     "no-selector": ("CM-REL-003", "failed", _set("service.spec.selector", {})),
     "no-endpoints": ("CM-REL-003", "failed", _set("slice.endpoints", [])),
