@@ -233,6 +233,7 @@ def helm_record(
     name: str = RELEASE,
     renders: str = "kind: Service",
     chart_values: Object | None = None,
+    **more: object,
 ) -> Object:
     """Return the Secret in which Helm keeps a revision."""
     manifest = f"{renders}\n---\nkind: Secret\nstringData: {{password: {PASSWORD}}}\n"
@@ -244,6 +245,7 @@ def helm_record(
             "metadata": {"name": "cost-management-infrastructure", "version": "1.0.0"},
             "values": chart_values or {},
         },
+        **more,
     }
     data = base64.b64encode(base64.b64encode(gzip.compress(json.dumps(said).encode()))).decode()
     return {

@@ -337,7 +337,7 @@ def _unseen(record: Record) -> list[Unverified]:
     found = [
         Unverified(
             what=f"whether revision {number} of {record.release} holds a password: what Helm keeps"
-            " of it cannot be decoded",
+            " of it is not understood",
             who="who may read Secrets in the namespace",
             how=f"helm get all {record.release} --revision {number}",
         )

@@ -34,7 +34,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     earlier: dict[str, tuple[int, ...]] = {}
     "The same of the revisions before, which Helm keeps too: where, and in which of them."
     undecoded: tuple[int, ...] = ()
-    "Revisions of which nothing could be read."
+    "Revisions of which not all could be read."
     unread: tuple[str, ...] = ()
     "Secrets whose passwords were not looked for, since we may not read them."
 
@@ -141,14 +141,14 @@ def record(api: Api, namespace: str, release: str, secrets: tuple[Secret, ...]) 
         return None
     revision, newest = revisions[-1]
     labels = newest["metadata"]["labels"]
-    said = _said(newest)
+    said, leaks = _said(newest), _leaks(newest, secrets)
     meta = (said.get("chart") or {}).get("metadata") or {}
     earlier: dict[str, tuple[int, ...]] = {}
-    undecoded = [] if said else [revision]
+    undecoded = [] if leaks is not None else [revision]
     for number, each in revisions[:-1]:
-        before = _said(each)
-        undecoded += [] if before else [number]
-        for where in _leaks(before, secrets):
+        before = _leaks(each, secrets)
+        undecoded += [] if before is not None else [number]
+        for where in before or ():
             earlier[where] = (*earlier.get(where, ()), number)
     return Record(
         release=release,
@@ -156,17 +156,33 @@ def record(api: Api, namespace: str, release: str, secrets: tuple[Secret, ...]) 
         status=str(labels.get("status") or ""),
         chart=str(meta.get("name") or ""),
         version=str(meta.get("version") or ""),
-        leaks=_leaks(said, secrets),
+        leaks=leaks or (),
         earlier=earlier,
         undecoded=tuple(sorted(undecoded)),
     )
 
 
-def _leaks(said: Mapping[str, Any], secrets: tuple[Secret, ...]) -> tuple[str, ...]:
-    chart = said.get("chart") or {}
+def _leaks(kept: Mapping[str, Any], secrets: tuple[Secret, ...]) -> tuple[str, ...] | None:
+    """Return where a revision shows passwords: values, notes, what is rendered, hooks too.
+
+    None is that it was not understood.
+    """
+    if not (said := _said(kept)):
+        return None
+    chart, info = said.get("chart") or {}, said.get("info") or {}
+    try:
+        rendered = {
+            "manifest": _without_secrets(str(said.get("manifest") or "")),
+            "hooks": {
+                str(each.get("name")): _without_secrets(str(each.get("manifest") or ""))
+                for each in said.get("hooks") or ()
+            },
+        }
+    except RecordUnread:
+        return None
     values = {"values": said.get("config") or {}, "chart": {"values": chart.get("values") or {}}}
-    rendered = {"manifest": _without_secrets(str(said.get("manifest") or ""))}
-    return (*found_in(values, secrets), *found_in(rendered, secrets))
+    notes = {"info": {"notes": info.get("notes")}}
+    return tuple(where for part in (values, notes, rendered) for where in found_in(part, secrets))
 
 
 def rendered(api: Api, namespace: str, release: str, *, key: bytes) -> list[dict[str, Any]]:
@@ -236,5 +252,5 @@ def _without_secrets(manifest: str) -> list[Any]:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         loaded = list(yaml.load_all(manifest, Loader=loader))
     except yaml.YAMLError:
-        return []
+        raise RecordUnread("What Helm rendered is no YAML.") from None
     return [each for each in loaded if isinstance(each, dict) and each.get("kind") != "Secret"]

@@ -268,6 +268,39 @@ def test_what_differs_from_an_unread_record_is_not_seen(cluster: PodApi, api: Ap
     assert told.startswith("not to be seen: What Helm keeps of revision 1")
 
 
+def test_what_helm_prints_beside_the_manifest_is_looked_at(cluster: PodApi, api: Api) -> None:
+    """Hooks are rendered into a part of their own, and notes are told after each upgrade."""
+    literal = f"spec: {{containers: [{{env: [{{name: X, value: {made.HIVE_PASSWORD}}}]}}]}}"
+    hook = {
+        "name": "postgres-test", "kind": "Pod", "path": "c/templates/tests/postgres-test.yaml",
+        "events": ["test"], "manifest": f"kind: Pod\n{literal}\n",
+    }  # fmt: skip
+    kept = {
+        "name": "made-first", "kind": "Secret", "path": "c/templates/first.yaml",
+        "events": ["pre-install"], "manifest": f"kind: Secret\nstringData: {{x: {made.PASSWORD}}}",
+    }  # fmt: skip
+    notes = f"Connect with postgresql://hive:{made.HIVE_PASSWORD}@postgres/hive"
+    told = made.helm_record(hooks=[hook, kept], info={"status": "deployed", "notes": notes})
+    cluster.objects[f"{CORE}/secrets"] = [told]
+    known = (Secret(made.HIVE_PASSWORD), Secret(made.PASSWORD))
+    found = record(api, made.NAMESPACE, made.RELEASE, known)
+    assert found is not None
+    assert found.leaks == ("info.notes", "hooks.postgres-test[0].spec.containers[0].env[0].value")
+
+
+@pytest.mark.parametrize("more", [{"renders": "a: [b"}, {"hooks": [{"manifest": "a: [b"}]}])
+def test_what_is_no_yaml_was_not_looked_through(
+    cluster: PodApi, api: Api, more: dict[str, Any]
+) -> None:
+    """Its revision is told as one of which nobody knows whether it holds a password."""
+    cluster.objects[f"{CORE}/secrets"] = [made.helm_record(3, **more)]
+    found = record(api, made.NAMESPACE, made.RELEASE, (Secret(made.HIVE_PASSWORD),))
+    assert found is not None
+    assert (found.status, found.chart, found.leaks, found.undecoded) == (
+        "deployed", "cost-management-infrastructure", (), (3,),
+    )  # fmt: skip
+
+
 def test_a_charts_own_values_are_looked_at(cluster: PodApi, api: Api) -> None:
     """A default that is a password is printed by `helm get values --all`."""
     given = {"migration": {"password": made.HIVE_PASSWORD}}
