@@ -31,7 +31,7 @@ _KEEP = ("--reset-then-reuse-values",)
 _LARGER = "1000Ti"
 _CHOOSES, _INSTALLS = "who chooses the images", "who installs the chart"
 _BY_HAND = "helm upgrade by the value that this chart has for it, and the checks again after it"
-_UNKNOWN = "don't meet the specifications of the schema"
+UNKNOWN = "don't meet the specifications of the schema"
 "What Helm says of a value that a chart's schema does not let it have."
 SAME, AGAIN, RESOURCES, IMAGE, ROLLBACK, GROWTH = (
     "the same values", "the same values again", "other resources", "another image tag", "rollback",
@@ -214,7 +214,7 @@ class _Deeds:
         try:
             self._upgrade(values)
         except HelmFailed as error:
-            if _UNKNOWN in error.message:
+            if UNKNOWN in error.message:
                 raise _NotTaken(error.message, status=error.status) from None
             raise
 

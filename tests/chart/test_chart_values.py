@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pytest_costmgmt.servers.release_upgrade import UNKNOWN
 from tests.chart.rendering import CHART, Helm, RefusedError, Rendered, environment
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -287,6 +288,12 @@ def test_refusals(helm: Helm, path: str, value: Any, told: str) -> None:
     text = str(refused.value).replace("\\'", "'")
     assert told in text
     assert any(part in text for part in path.split("."))
+
+
+def test_a_value_that_a_schema_refuses_is_known_by_helm_s_words(helm: Helm) -> None:
+    """By these an upgrade tells a value that its chart does not know from all other trouble."""
+    with pytest.raises(RefusedError, match=UNKNOWN):
+        helm.render({"postgresql": {"unknown": {}}})
 
 
 CONTRADICTIONS = [

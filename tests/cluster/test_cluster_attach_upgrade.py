@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,6 +89,7 @@ def test_the_bundled_chart_keeps_everything(release: Release) -> None:
     found, seen = upgraded(release, CHART)
     assert seen.error == ""
     assert failing(found, seen) == {}
+    assert not [each for each in seen.stages.values() if each.left_out]
     assert seen.stages["another image tag"].image.endswith(":next")
     assert not seen.stages["rollback"].image.endswith(":next")
     assert judge.growth(found, lambda: seen, "a larger volume").findings == ()
@@ -107,6 +109,38 @@ def test_a_chart_that_makes_the_password_anew_is_told(release: Release, tmp_path
     assert any(each.startswith("the password in the Secret changed") for each in told)
     assert judge.growth(found, lambda: seen, "a larger volume").findings
     assert judge.kept(found, lambda: seen, "another image tag").unverified
+
+
+def test_resources_that_a_chart_does_not_heed_are_no_upgrade(
+    release: Release, tmp_path: Path
+) -> None:
+    """It is upgraded, and the pod stays: that is told, and no other step suffers from it."""
+    chart = copied(tmp_path)
+    replace(chart / "templates" / "statefulset.yaml",
+            "{{- toYaml $postgresql.resources | nindent 12 }}",
+            "{requests: {cpu: 20m, memory: 64Mi}, limits: {memory: 512Mi}}")  # fmt: skip
+    found, seen = upgraded(release, chart)
+    assert failing(found, seen) == {}
+    judged = {name: judge.kept(found, lambda: seen, name) for name in EACH}
+    assert [name for name, one in judged.items() if one.unverified] == ["other resources"]
+    assert "cpu 20m" in judged["other resources"].unverified[0].what
+
+
+def test_resources_that_a_chart_does_not_know_are_no_fault(
+    release: Release, tmp_path: Path
+) -> None:
+    """Its schema refuses the value, in Helm's words: nothing was tried."""
+    chart = copied(tmp_path)
+    schema = json.loads((chart / "values.schema.json").read_text())
+    own = schema["properties"]["postgresql"]["properties"]["resources"]
+    rule = {"not": {"required": ["requests"], "properties": {"requests": {"properties": {
+        "cpu": {"enum": ["19m"]}}, "required": ["cpu"]}}}}  # fmt: skip
+    schema["properties"]["postgresql"]["properties"]["resources"] = {"allOf": [own, rule]}
+    (chart / "values.schema.json").write_text(json.dumps(schema))
+    found, seen = upgraded(release, chart)
+    assert failing(found, seen) == {}
+    judged = judge.kept(found, lambda: seen, "other resources")
+    assert "does not take the value" in judged.unverified[0].what
 
 
 def test_a_chart_that_wipes_is_told_by_each_step(release: Release, tmp_path: Path) -> None:
