@@ -41,6 +41,10 @@ _VOLUMES = frozenset(
 )  # fmt: skip
 
 
+_SE_LINUX = frozenset({"container_t", "container_init_t", "container_kvm_t", "container_engine_t"})
+"The types of SELinux that it lets a container have."
+
+
 def _values(text: str) -> Fix:
     return Fix(kind="values", text=text, needs="who installs the chart")
 
@@ -185,6 +189,19 @@ def _beyond(own: Security, pod: Security) -> Iterator[str]:
         yield f"adds {', '.join(more)}"
     if seccomp not in {"RuntimeDefault", "Localhost"}:
         yield f"seccomp {seccomp or 'is unsaid'}"
+    yield from _loosened(own, pod)
+
+
+def _loosened(own: Security, pod: Security) -> Iterator[str]:
+    """Yield what is narrow where nothing is said, and was widened."""
+    if (own.app_armor or pod.app_armor) == "Unconfined":
+        yield "AppArmor Unconfined"
+    if own.proc_mount not in {"", "Default"}:
+        yield f"procMount {own.proc_mount}"
+    # A level of its own is what OpenShift gives to each namespace.
+    for name, value in sorted({*own.se_linux.items(), *pod.se_linux.items()}):
+        if value and (name in {"user", "role"} or (name == "type" and value not in _SE_LINUX)):
+            yield f"SELinux {name} {value}"
 
 
 @of_a_release

@@ -47,6 +47,10 @@ class Security(msgspec.Struct, frozen=True, kw_only=True):
     dropped: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
     seccomp: str = ""
+    app_armor: str = ""
+    proc_mount: str = ""
+    se_linux: dict[str, str] = {}
+    "Its user, role, type and level."
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):

@@ -71,6 +71,9 @@ def _security(found: Object) -> shapes.Security:
         dropped=_texts(capabilities.get("drop")),
         added=_texts(capabilities.get("add")),
         seccomp=_text(_part(found, "seccompProfile").get("type")),
+        app_armor=_text(_part(found, "appArmorProfile").get("type")),
+        proc_mount=_text(found.get("procMount")),
+        se_linux=_pairs(_part(found, "seLinuxOptions")),
     )
 
 

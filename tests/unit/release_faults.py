@@ -219,7 +219,6 @@ def _another_endpoint(found: dict[str, Any]) -> None:
 
 
 POD = "pod.spec.containers.0"
-SECURITY = f"{POD}.securityContext"
 LOST = Attempt(role="koku", database="koku", offered="own", outcome="failed", kind="no-answer")
 _CHANGED = _set(
     "secret.metadata.managedFields",
@@ -273,30 +272,6 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "no-requests": ("CM-REL-005", "failed", _drop(f"{POD}.resources.requests")),
     "latest": ("CM-REL-006", "failed", _set(f"{POD}.image", "quay.io/x/postgresql-15-c9s:latest")),
     "no-tag": ("CM-REL-006", "failed", _set(f"{POD}.image", "registry:5000/postgresql-15-c9s")),
-    "may-be-root": ("CM-REL-007", "failed", _drop("pod.spec.securityContext.runAsNonRoot")),
-    "is-root": ("CM-REL-007", "failed", _set(f"{SECURITY}.runAsUser", 0)),
-    "privileged": ("CM-REL-007", "failed", _set(f"{SECURITY}.privileged", True)),
-    "escalates": ("CM-REL-007", "failed", _drop(f"{SECURITY}.allowPrivilegeEscalation")),
-    "keeps-capabilities": ("CM-REL-007", "failed", _drop(f"{SECURITY}.capabilities.drop")),
-    "adds-capability": ("CM-REL-007", "failed", _set(f"{SECURITY}.capabilities.add", ["NET_RAW"])),
-    "no-seccomp": ("CM-REL-007", "failed", _drop("pod.spec.securityContext.seccompProfile")),
-    "init-container": (
-        "CM-REL-007", "failed", _set("pod.spec.initContainers", [{"name": "i", "image": "x:1"}]),
-    ),
-    "privileged-debugger": (
-        "CM-REL-007", "failed",
-        _set("pod.spec.ephemeralContainers", [
-            {"name": "debugger-x7k2p", "image": "x:1", "targetContainerName": "postgresql",
-             "securityContext": {"privileged": True}},
-        ]),
-    ),
-    "host-network": ("CM-REL-007", "failed", _set("pod.spec.hostNetwork", True)),
-    "host-processes": ("CM-REL-007", "failed", _set("pod.spec.hostPID", True)),
-    "host-port": ("CM-REL-007", "failed", _set(f"{POD}.ports.0.hostPort", 5432)),
-    "nodes-folder": (
-        "CM-REL-007", "failed",
-        _set("pod.spec.volumes.1", {"name": "configuration", "hostPath": {"path": "/etc/pg"}}),
-    ),
     "leak": ("CM-REL-008", "failed", _set("leaks", Leaks(found=("configmaps/x: data.u",)))),
     "literal": (
         "CM-REL-008", "failed", _env({"name": "POSTGRESQL_ADMIN_PASSWORD", "value": "hunter2"}),

@@ -24,9 +24,10 @@ from tests.unit.release_faults import (
     raw,
 )
 from tests.unit.release_faults_policies import POLICED
+from tests.unit.release_faults_restricted import LOOSE
 from tests.unit.release_faults_tokens import CHECK, TOKENS
 
-EVERY = {**FAULTS, **POLICED}
+EVERY = {**FAULTS, **LOOSE, **POLICED}
 
 
 def test_a_healthy_release_passes() -> None:
