@@ -73,11 +73,13 @@ def probed(facts: ReleaseFacts) -> Judgement:
 @of_a_release
 def resourced(facts: ReleaseFacts) -> Judgement:
     """Judge that the container asks for what it needs, and that its memory ends somewhere."""
-    container = container_of(objects_of(facts))
+    objects = objects_of(facts)
+    container, pod = container_of(objects), template_of(objects)
+    requests, limits = {**pod.requests, **container.requests}, {**pod.limits, **container.limits}
     wanted = {
-        "requests.cpu": container.requests.get("cpu"),
-        "requests.memory": container.requests.get("memory"),
-        "limits.memory": container.limits.get("memory"),
+        "requests.cpu": requests.get("cpu"),
+        "requests.memory": requests.get("memory"),
+        "limits.memory": limits.get("memory"),
     }
     lacking = [name for name, value in wanted.items() if not value]
     found = [

@@ -123,6 +123,9 @@ class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
     service_account: str = ""
     mounts_token: bool | None = None
     "automountServiceAccountToken; where it is unsaid, its service account decides."
+    requests: dict[str, str] = {}
+    limits: dict[str, str] = {}
+    "What all its containers share, where that is said."
     service_links: bool = True
     node_selector: dict[str, str] = {}
     of_the_host: tuple[str, ...] = ()

@@ -185,6 +185,8 @@ def template(found: Object) -> shapes.PodTemplate:
         pull_secrets=tuple(_text(each.get("name")) for each in spec.get("imagePullSecrets") or ()),
         service_account=_text(spec.get("serviceAccountName")),
         mounts_token=spec.get("automountServiceAccountToken"),
+        requests=_pairs(_part(spec, "resources").get("requests")),
+        limits=_pairs(_part(spec, "resources").get("limits")),
         service_links=spec.get("enableServiceLinks") is not False,
         node_selector=_pairs(spec.get("nodeSelector")),
         of_the_host=tuple(each for each in _OF_THE_HOST if spec.get(each)),

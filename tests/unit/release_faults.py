@@ -270,6 +270,16 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "no-liveness-probe": ("CM-REL-004", "failed", _drop(f"{POD}.livenessProbe")),
     "no-memory-limit": ("CM-REL-005", "failed", _drop(f"{POD}.resources.limits.memory")),
     "no-requests": ("CM-REL-005", "failed", _drop(f"{POD}.resources.requests")),
+    "resources-of-the-pod": (
+        "CM-REL-005", "passed",
+        _both(_set(f"{POD}.resources", {}), _set("pod.spec.resources", {
+            "requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "4Gi"}})),
+    ),
+    "no-limit-of-the-pod": (
+        "CM-REL-005", "failed",
+        _both(_set(f"{POD}.resources", {}), _set("pod.spec.resources", {
+            "requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"cpu": "2"}})),
+    ),
     "latest": ("CM-REL-006", "failed", _set(f"{POD}.image", "quay.io/x/postgresql-15-c9s:latest")),
     "no-tag": ("CM-REL-006", "failed", _set(f"{POD}.image", "registry:5000/postgresql-15-c9s")),
     "leak": ("CM-REL-008", "failed", _set("leaks", Leaks(found=("configmaps/x: data.u",)))),
