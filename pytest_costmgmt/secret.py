@@ -30,6 +30,12 @@ SHORTEST_REDACTED = 8
 _known: set[str] = set()
 _public: set[str] = set()
 
+# Texts that were looked through and show nothing: pytest's reports repeat the same words at each
+# check and phase. Another set with each password, so that whoever is looking meanwhile notes in the
+# old one what he saw.
+_harmless: set[str] = set()
+_MOST_HARMLESS, _LONGEST_HARMLESS = 4096, 256
+
 
 class Secret:
     """A value that never shows: masked in repr, str and format, and not serialisable.
@@ -88,8 +94,10 @@ class Secret:
 
 def register(value: str) -> None:
     """Have :func:`redact` replace ``value`` from now on, in every form that we know."""
-    if len(value) >= SHORTEST_REDACTED:
+    global _harmless  # noqa: PLW0603 - what is known is the process's
+    if len(value) >= SHORTEST_REDACTED and value not in _known:
         _known.add(value)
+        _harmless = set()
 
 
 def publish(names: Iterable[str]) -> None:
@@ -170,6 +178,16 @@ def redact(text: str) -> str:
 
     Also the halves that an abbreviation by ``...`` leaves (pytest's ``--showlocals``).
     """
+    harmless = _harmless
+    if text in harmless:
+        return text
+    redacted = _redacted(text)
+    if redacted == text and len(text) <= _LONGEST_HARMLESS and len(harmless) < _MOST_HARMLESS:
+        harmless.add(text)
+    return redacted
+
+
+def _redacted(text: str) -> str:
     if "SCRAM-SHA-256$" in text:
         text = _VERIFIER.sub(f"SCRAM-SHA-256${MASK}", text)
     if len(text) < SHORTEST_REDACTED:

@@ -174,6 +174,30 @@ def test_what_almost_is_a_secret_takes_no_time(kind: str) -> None:
     assert time.process_time() - began < 20
 
 
+def test_a_text_that_was_shown_before_its_password_was_known_is_redacted_after() -> None:
+    """What was harmless once is looked at anew when another password is known."""
+    text = "the word is sesame-open-9"
+    assert redact(text) == redact(text) == text
+    Secret("sesame-open-9")
+    assert redact(text) == redact(text) == f"the word is {MASK}"
+
+
+def test_a_password_that_comes_while_a_text_is_looked_at_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A look that began before the password was known says nothing of what comes after."""
+    text = "the word is sesame-shut-9"
+
+    def look(shown: str) -> str:
+        Secret("sesame-shut-9")
+        return shown
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(room, "_redacted", look)
+        assert redact(text) == text
+    assert redact(text) == f"the word is {MASK}"
+
+
 def test_public_names_stay_readable() -> None:
     """A password that equals a known name does not blank the report."""
     only("costmanagement")
