@@ -20,6 +20,7 @@ from pytest_costmgmt.postgres import programs_serve as serving
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.programs import Programs
 from pytest_costmgmt.servers import Server, embedded
+from tests.faults.forked import Runs
 from tests.faults.harness import Bed, outcomes
 from tests.faults.model import Fault
 
@@ -34,6 +35,7 @@ class Beds:
 
     def __init__(self, data: Path, server: Server, programs: Programs, folder: Path) -> None:
         self.data, self.server, self.programs, self.folder = data, server, programs, folder
+        self.runs = Runs()
         self._baselines: dict[tuple[object, ...], dict[str, Any]] = {}
 
     @contextmanager
@@ -100,6 +102,7 @@ class Beds:
                 programs=self.programs.bindir,
                 folder=folder,
                 instance=instance,
+                runs=self.runs,
             )
         finally:
             instance.stop()
@@ -120,14 +123,17 @@ class Beds:
         )
 
     def baseline(self, fault: Fault) -> dict[str, Any]:
-        """Return the report of an unharmed copy under the same circumstances, made once."""
+        """Return the report of an unharmed copy under the same circumstances, made once.
+
+        By the command, as a customer has it: the others are compared with it.
+        """
         key = fault.circumstances
         if key not in self._baselines:
             place = self.folder / f"baseline-{secrets.token_hex(4)}"
             place.mkdir()
             unharmed = replace(fault, conf=(), hba=(), next_transaction=0, elsewhere="")
             with self.copy(place, unharmed) as bed:
-                self._baselines[key] = bed.check(fault)
+                self._baselines[key] = bed.check(fault, by_command=True)
                 assert "blocked" not in outcomes(self._baselines[key]).values(), self._baselines[
                     key
                 ]["said"]

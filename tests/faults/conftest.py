@@ -24,7 +24,9 @@ def beds(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     instance = making.instance
     assert instance is not None
     instance.stop(keep=True)
+    made = Beds(instance.data, server, programs, tmp_path_factory.mktemp("healthy"))
     try:
-        yield Beds(instance.data, server, programs, tmp_path_factory.mktemp("healthy"))
+        yield made
     finally:
+        made.runs.close()
         remove(instance)

@@ -19,6 +19,7 @@ from psycopg import sql
 from pytest_costmgmt.judge.sqltext import ident
 from pytest_costmgmt.postgres.login import Login, pack
 from pytest_costmgmt.servers import Server, embedded
+from tests.faults.forked import Runs
 from tests.faults.model import Fault, Sql, Who
 
 PARENT = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[2:]))"
@@ -40,6 +41,7 @@ class Bed:
     programs: Path
     folder: Path
     instance: embedded.Instance
+    runs: Runs
     environ: dict[str, str] = field(default_factory=dict)
     passwords: dict[Who, str] = field(default_factory=dict)
     "Those that are not the healthy server's."
@@ -130,32 +132,53 @@ class Bed:
         }
 
     def check(
-        self, fault: Fault | None = None, *extra: str, harmed: bool = False
+        self,
+        fault: Fault | None = None,
+        *extra: str,
+        harmed: bool = False,
+        by_command: bool = False,
     ) -> dict[str, Any]:
         """Run the suite as a customer would; return its report.json.
 
-        A ``harmed`` run is given what the fault plants into the run itself.
+        A ``harmed`` run is given what the fault plants into the run itself. It is started by its
+        command then, and ``by_command``; else it comes from a process that has the modules.
         """
         report = self.folder / "report"
         environ = {**os.environ, **self.environ, **(fault.environ if fault else {})}
+        shown = ""
         if fault is not None and harmed:
             words = self._words()
             extra += tuple(option.format(**words) for option in fault.plant_options)
             environ |= {name: text.format(**words) for name, text in fault.plant_environ.items()}
-        command = [*self._command(fault, report, harmed=harmed), *map(_short, extra)]
-        if fault is not None and harmed and fault.started_by:
-            shown = fault.started_by.format(**self._words())
-            command = [sys.executable, "-I", "-S", "-c", PARENT, shown, *command]
+            shown = fault.started_by.format(**words)
+        arguments = [*self._arguments(fault, report, harmed=harmed), *map(_short, extra)]
+        if extra or shown or environ != os.environ:
+            by_command = True
         with self._over_and_over(fault.meanwhile if fault is not None and harmed else ""):
-            done = subprocess.run(
-                command, env=environ, capture_output=True, text=True, timeout=240, cwd=self.folder,
-                check=False,
-            )  # fmt: skip
+            if by_command:
+                status, said = self._by_command(arguments, environ, shown)
+            else:
+                status, said = self.runs.run(
+                    arguments, environ=environ, cwd=self.folder, deadline=240
+                )
         written = report / "report.json"
-        assert written.exists(), done.stdout + done.stderr
+        assert written.exists(), said
         whole: dict[str, Any] = json.loads(written.read_text())
-        whole["exit"], whole["said"] = done.returncode, done.stdout + done.stderr
+        whole["exit"], whole["said"] = status, said
         return whole
+
+    def _by_command(
+        self, arguments: list[str], environ: dict[str, str], shown: str
+    ) -> tuple[int, str]:
+        """Run the command, by a process that shows ``shown``; return its status and words."""
+        command = [sys.executable, "-m", "pytest_costmgmt.cli", *arguments]
+        if shown:
+            command = [sys.executable, "-I", "-S", "-c", PARENT, shown, *command]
+        done = subprocess.run(
+            command, env=environ, capture_output=True, text=True, timeout=240, cwd=self.folder,
+            check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
 
     @contextmanager
     def _over_and_over(self, statement: str) -> Iterator[None]:
@@ -179,27 +202,27 @@ class Bed:
             if statement:
                 thread.join(30)
 
-    def _command(self, fault: Fault | None, report: Path, *, harmed: bool) -> list[str]:
+    def _arguments(self, fault: Fault | None, report: Path, *, harmed: bool) -> list[str]:
         profile = fault.profile if fault else "smoke"
-        command = [
-            sys.executable, "-m", "pytest_costmgmt.cli", "check", "-q",
+        arguments = [
+            "check", "-q",
             "--dsn", self.dsn("app"),
             "--password-file", str(self.password_file("app")),
             "--profile", profile, "--report", str(report),
             "--failed-logins", "2",
         ]  # fmt: skip
         if profile in {"full", "release-gate"}:
-            command += ["--allow", "scratch"]
+            arguments += ["--allow", "scratch"]
         given = set(fault.options) if fault else set()
         if "--requirements" not in given:
-            command += ["--requirements", fault.requirements if fault else "koku-hive"]
+            arguments += ["--requirements", fault.requirements if fault else "koku-hive"]
         if fault is None or fault.as_admin:
             there = self.elsewhere if harmed and self.elsewhere is not None else self
-            command += ["--admin-dsn", there.dsn("admin")]
-            command += ["--admin-password-file", str(there.password_file("admin"))]
+            arguments += ["--admin-dsn", there.dsn("admin")]
+            arguments += ["--admin-password-file", str(there.password_file("admin"))]
         if fault is None or fault.requirements == "koku-hive":
-            command += ["--hive-password-file", str(self.password_file("hive"))]
-        return command + [_short(option) for option in (fault.options if fault else ())]
+            arguments += ["--hive-password-file", str(self.password_file("hive"))]
+        return arguments + [_short(option) for option in (fault.options if fault else ())]
 
     def _run_fix_sql(self) -> None:
         """Run fix.sql as a database administrator would: psql, stopping at the first error."""
