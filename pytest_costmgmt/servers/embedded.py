@@ -132,11 +132,11 @@ def start(
 ) -> Instance:
     """Start a server in a new folder and return when it answers.
 
-    ``template`` is a cleanly stopped data folder to copy instead of the cached initdb's, whose
-    superuser has ``superuser_password``. ``conf`` are lines for the end of postgresql.conf,
-    ``hba_first`` for the begin of pg_hba.conf. The server ends with process ``watch_pid``
-    (default: this one, and with it also when it closes our pipe). ``bases`` are the folders in
-    which the run folder may be made, ``also`` those that end with the server. Raises
+    ``template`` is a cleanly stopped data folder to copy instead of the cached initdb's, or such a
+    folder's pack; its superuser has ``superuser_password``. ``conf`` are lines for the end of
+    postgresql.conf, ``hba_first`` for the begin of pg_hba.conf. The server ends with process
+    ``watch_pid`` (default: this one, and with it also when it closes our pipe). ``bases`` are the
+    folders in which the run folder may be made, ``also`` those that end with the server. Raises
     ProvisionFailed or ServerNotReady, nothing left.
     """
     if not _RUN_ID.fullmatch(run_id):
@@ -179,24 +179,26 @@ def _trouble(error: OSError) -> str:
 
 
 class _Source:
-    """Where the data come from: the cached initdb's pack, or a template's folder."""
+    """Where the data come from: the cached initdb's pack, a template's, or a template's folder."""
 
     def __init__(self, programs: Programs, template: Path | None, password: Secret | None) -> None:
         if template is not None and password is None:
             raise UsageProblem("a template needs the password of its superuser.")
         self.programs = programs
-        self.template = template
+        self.template = template or programs.prepared.pack
+        self.packed = template is None or template.is_file()
         self.password = programs.prepared.password if password is None else password
         if template is None:
             self.size = programs.prepared.size
+        elif self.packed:
+            self.size = packs.read(template).size
         else:
             self.size = sum(f.stat().st_size for f in template.rglob("*") if f.is_file())
 
     def fill(self, data: Path) -> None:
         user = self.programs.user
-        if self.template is None:
-            pack = self.programs.prepared.pack
-            packs.unpack(pack, data, uid=user.uid, gid=user.gid, chown=user.switch)
+        if self.packed:
+            packs.unpack(self.template, data, uid=user.uid, gid=user.gid, chown=user.switch)
             return
         leave = shutil.ignore_patterns("postmaster.pid", "postmaster.opts", "mmap.*")
         shutil.copytree(self.template, data, symlinks=True, ignore=leave)

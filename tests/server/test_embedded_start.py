@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_costmgmt.errors import ConnectFailed, ProvisionFailed, UsageProblem
+from pytest_costmgmt.postgres import programs_pack as packs
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
 from pytest_costmgmt.postgres.programs import Programs
@@ -195,18 +196,23 @@ def test_a_kept_server_can_be_started_again(programs: Programs) -> None:
         shutil.rmtree(server.run_folder, ignore_errors=True)
 
 
-def test_a_template_is_copied(programs: Programs) -> None:
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "pack"])
+def test_a_template_is_copied(programs: Programs, tmp_path: Path, packed: bool) -> None:
     """A stopped server's data can be started again and again, each time as it was."""
     first = embedded.start(run_id="test-template", programs=programs)
     with connect(first.superuser, deadline=10) as connection:
         connection.execute("CREATE TABLE prepared (n int)")
     first.stop(keep=True)
+    template = first.data
+    if packed:
+        template = tmp_path / "pack"
+        packs.write(first.data, template, {})
     try:
         for _ in range(2):
             copy = embedded.start(
                 run_id="test-copy",
                 programs=programs,
-                template=first.data,
+                template=template,
                 superuser_password=first.superuser.password,
                 hba_first=("local all copied trust",),
                 conf=("work_mem = '7MB'",),
