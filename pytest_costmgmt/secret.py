@@ -8,6 +8,7 @@ introspection or ``--showlocals``. Only the rooms ``postgres`` and ``kubernetes`
 from __future__ import annotations
 
 import base64
+import binascii
 import hmac
 import html
 import itertools
@@ -20,6 +21,8 @@ from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from typing import NoReturn
 from urllib.parse import quote, quote_plus
+
+from pytest_costmgmt.encoded import readings
 
 MASK = "********"
 
@@ -122,6 +125,8 @@ def forms(value: str) -> frozenset[str]:
         _octal(raw, keep=string.printable[:95]),
         raw.hex(),
         raw.hex().upper(),
+        binascii.b2a_qp(raw).replace(b"=\n", b"").decode("latin-1"),
+        binascii.b2a_qp(raw, quotetabs=True).replace(b"=\n", b"").decode("latin-1"),
         raw.decode("latin-1"),  # read in another encoding than it was written in
         value.replace("'", "''"),
         doubled.replace("'", "\\'"),
@@ -135,8 +140,12 @@ def forms(value: str) -> frozenset[str]:
     }
     found.update([nested for form in (*found,) for nested in _quoted(form)])
     # A report that breaks lines still must not show the longest line of a password.
-    found.update(line.strip() for line in (value, *value.splitlines()))
+    found.update(_lines(value))
     return frozenset(form for form in found if len(form) >= SHORTEST_REDACTED)
+
+
+def _lines(value: str) -> set[str]:
+    return {line.strip() for line in (value, *value.splitlines())} - {value}
 
 
 def _octal(raw: bytes, keep: str) -> str:
@@ -192,8 +201,11 @@ def _redacted(text: str) -> str:
         text = _VERIFIER.sub(f"SCRAM-SHA-256${MASK}", text)
     if len(text) < SHORTEST_REDACTED:
         return text
+    values = sorted(_known - _public, key=len, reverse=True)
+    # First what is encoded: a part that is masked can no more be decoded.
+    text = _without(text, _encoded_in(text, values, _DEEPEST)) if values else text
     unwrapped = "".join(text.split())
-    for value in sorted(_known - _public, key=len, reverse=True):
+    for value in values:
         if _may_show(value, text, unwrapped):
             text = _spellings(value).sub(_masked, text)
         if "..." in text:
@@ -202,6 +214,53 @@ def _redacted(text: str) -> str:
 
 
 _VERIFIER = re.compile(r"SCRAM-SHA-256\$[0-9]+:[^\s'\"]+")
+
+
+# Of an encoding within an encoding, each of which holds any known form.
+_DEEPEST = 3
+
+
+def _encoded_in(text: str, values: list[str], depth: int) -> Iterator[tuple[int, int]]:
+    """Yield where in ``text`` stands what is one of ``values`` when it is decoded."""
+    strange = [value for value in values if not (value.isascii() and value.isprintable())]
+    rare = {each: value for value in strange for each in _strange(value)}
+    found = readings(text, rare)
+    if not found:
+        return
+    joined = "\n".join(each.said for each in found)
+    unwrapped = "".join(joined.split())
+    patterns = [_spellings(each) for each in values if _may_show(each, joined, unwrapped)]
+    for reading in found:
+        matches = [match for each in patterns for match in each.finditer(reading.said)]
+        places = [match.span() for match in matches if match[0] not in _public]
+        if depth > 1 and len(reading.said) > SHORTEST_REDACTED:
+            places += _encoded_in(reading.said, values, depth - 1)
+        yield from (reading.where(*place) for place in places)
+
+
+@cache
+def _strange(value: str) -> tuple[bytes, ...]:
+    """Return as bytes, in UTF-8 and UTF-16, a password that is no plain text when decoded."""
+    found = [form for form in forms(value) if not (form.isascii() and form.isprintable())]
+    whole = [form for form in found if form not in _lines(value)]
+    least = [each for each in found if not any(one in each for one in whole if one != each)]
+    wide = [value.encode(each, errors="surrogatepass") for each in ("utf-16-le", "utf-16-be")]
+    return (
+        *(each.encode(errors="surrogateescape") for each in least),
+        # A zero at an end is indistinct from what stands beside it.
+        *(each.strip(b"\0") for each in wide),
+    )
+
+
+def _without(text: str, places: Iterable[tuple[int, int]]) -> str:
+    """Return ``text`` with a mask in place of each of these parts, which may overlap."""
+    parts = []
+    end = 0
+    for first, last in sorted(places):
+        if first >= end:
+            parts += [text[end:first], MASK]
+        end = max(end, last)
+    return "".join([*parts, text[end:]])
 
 
 def _masked(found: re.Match[str]) -> str:
@@ -213,19 +272,36 @@ def _may_show(value: str, text: str, unwrapped: str) -> bool:
 
     A password that is spelled in mixed escapes has its runs of letters and digits as they are.
     """
-    runs, pieces = _signs(value)
+    runs, others, pieces = _signs(value)
     if runs is not None and all(run in text for run in runs):
         return True
-    return any(form in text for form in forms(value)) or any(each in unwrapped for each in pieces)
+    return any(form in text for form in others) or any(each in unwrapped for each in pieces)
 
 
 @cache
-def _signs(value: str) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+def _signs(value: str) -> tuple[tuple[str, ...] | None, list[str], list[str]]:
+    """Return the runs, and the forms and pieces of base64 that show no other sign of it."""
     bare = value.strip()
     kinds = itertools.groupby(bare, _kind)
     runs = tuple("".join(run) for kind, run in kinds if kind == "plain")
     mixed = len(bare) >= SHORTEST_REDACTED
-    return (runs if mixed else None), tuple(_encoded(value))
+    pieces = _least(_encoded(value))
+    others = [
+        form
+        for form in forms(value)
+        if not (mixed and all(run in form for run in runs))
+        and not any(each in form for each in pieces)
+    ]
+    return (runs if mixed else None), _least(others), pieces
+
+
+def _least(forms: Iterable[str]) -> list[str]:
+    """Return those of ``forms`` that hold no other one: where none of these is, none is."""
+    least: list[str] = []
+    for form in sorted(set(forms), key=len):
+        if not any(each in form for each in least):
+            least.append(form)
+    return least
 
 
 @lru_cache(maxsize=256)
@@ -284,6 +360,9 @@ def _gap(characters: list[str], value: str) -> Iterator[str]:
     if "%" not in value:
         yield r"%(?:25)*(?:20|2[Bb]|0[9A-Da-d]|1[C-Fc-f])"
         yield from (_percent(each) for each in other)
+    if "=" not in value:
+        yield "=(?:20|2[Bb]|0[9A-Da-d]|1[C-Fc-f])"
+        yield from (_printable(each) for each in other)
     if "\\" not in value:
         yield r"\\+(?:[nrtvf]|0(?:1[1-5]|40)|(?:u00|x)(?:0[9A-Da-d]|1[C-Fc-f]|20|2[Bb]|85|[Aa]0))"
         yield from (rf"\\+u(?i:{ord(each):04x})" for each in other)
@@ -300,11 +379,18 @@ def _percent(character: str) -> str:
     return "".join(f"%(?:25)*(?i:{byte:02x})" for byte in raw)
 
 
+def _printable(character: str) -> str:
+    """Return the pattern of a character in quoted-printable."""
+    raw = character.encode(errors="surrogatepass")
+    return "".join(f"=(?i:{byte:02x})" for byte in raw)
+
+
 def _escapes(character: str, lead: str) -> Iterator[str]:
     """Yield patterns of one character in URIs, JSON, Python, HTML and XML."""
     number = ord(character)
     raw = character.encode(errors="surrogatepass")
     yield _percent(character)
+    yield _printable(character)
     yield rf"{lead}U(?i:{number:08x})"
     if number <= 0xFFFF:  # noqa: PLR2004 - four hexadecimal digits
         yield rf"{lead}u(?i:{number:04x})"
