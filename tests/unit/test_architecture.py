@@ -23,7 +23,7 @@ FLOORS = [
     {"postgres", "kubernetes"},
     {"settings", "requirements"},
     {"options", "secret", "resources", "tied", "folders"},
-    {"errors", "hookspecs", "encoded"},
+    {"errors", "hookspecs", "encoded", "escaped"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # A finding is a word that the engine and the judges share; it uses nothing of ours.
