@@ -89,11 +89,13 @@ class Objects(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def unknown_release(self) -> str:
-        """Why nobody knows of which Helm release the StatefulSet is, if nobody does."""
+        """Why nobody knows of which Helm release the StatefulSet is, if nobody does.
+
+        What Helm installs says so itself: that its records may not be listed leaves no doubt.
+        """
         if self.release or self.holders:
             return ""
-        refused = self.refused.get(RECORDS)
-        return "; ".join([*([refused] if refused else []), *self.perhaps.values()])
+        return "; ".join(self.perhaps.values())
 
     @property
     def template(self) -> PodTemplate | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from pytest_costmgmt.errors import FactUnavailable
+from pytest_costmgmt.facts.release import RECORDS
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.judge.finding import (
     Finding,
@@ -302,9 +303,11 @@ def recorded(facts: ReleaseFacts) -> Judgement:
     if (unknown := of_no_known_release(objects)) is not None:
         return unknown
     if not objects.release:
+        refused = objects.refused.get(RECORDS)
         return not_supported(
             "StatefulSet postgres has no annotation meta.helm.sh/release-name: it was not"
             " installed by Helm, so there is no record of a rendering"
+            + (f" (which may not be looked for either: {refused})" if refused else "")
         )
     if facts.record is None and "record" in facts.errors:
         return judgement(

@@ -20,7 +20,7 @@ def be_sure(objects: facts.Objects, wanted: str) -> None:
             hint=f"Give {found}, leave the option out, or name another namespace.",
         )
     if wanted and not found:
-        unread = objects.unknown_release
+        unread = objects.refused.get(facts.RECORDS) or objects.unknown_release
         told = " or ".join(objects.holders)
         raise WrongRelease(
             f"--costmgmt-release={wanted}: the database in namespace {namespace!r} is of"

@@ -243,17 +243,20 @@ def test_a_record_that_says_that_it_renders_it_is_believed(cluster: PodApi, api:
     assert seen.objects.unknown_release == ""
 
 
-def test_records_that_may_not_be_listed_are_no_absence_of_a_release(
+def test_what_names_no_release_is_of_none_though_the_records_may_not_be_listed(
     cluster: PodApi, api: Api
 ) -> None:
-    """It may be of one; where they are listed and none renders it, it is of none."""
+    """Helm annotates what it installs; the reason tells that nobody could look further."""
     seen = read_unlabelled(cluster, api, made.helm_record())
     assert release_pod.recorded(seen).not_supported
     assert upgrade.kept(seen, never, "x").not_supported
     cluster.objects[f"{CORE}/secrets"] = status(403, "Forbidden", "secrets is forbidden")
     objects = release.read(Reader(api, made.NAMESPACE), key=b"run")
-    (unverified,) = release_pod.recorded(ReleaseFacts(objects=objects)).unverified
-    assert "secrets is forbidden" in unverified.what
+    judged = release_pod.recorded(ReleaseFacts(objects=objects))
+    assert not judged.unverified
+    assert "secrets is forbidden" in judged.not_supported
+    with pytest.raises(WrongRelease, match="secrets is forbidden"):
+        be_sure(objects, made.RELEASE)
 
 
 def test_what_differs_from_an_unread_record_is_not_seen(cluster: PodApi, api: Api) -> None:
