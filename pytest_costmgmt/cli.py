@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -118,6 +119,9 @@ def check(
     The user's addopts, PYTEST_ADDOPTS and third-party plugins have no say in it; costmgmt_* ini
     keys and COSTMGMT_* variables count.
     """
+    # Nearly all that a short run makes is modules, which stay: to look 160 times for what may go
+    # took a twelfth of its processor time.
+    gc.set_threshold(10_000)
     import pytest  # noqa: PLC0415 - only this command needs it
 
     arguments = _arguments(given(values))
