@@ -32,6 +32,15 @@ GIVES_WAY = ("deadlock_timeout", "'10ms'")
 A second, if nothing is set: it finds the new tables while their indexes are built, so a restore
 would stand still for one table after the other."""
 
+TOAST = "default_toast_compression"
+
+_LZ4_IS_THERE = """
+SELECT s.setting FROM pg_catalog.pg_settings AS s
+ WHERE s.name OPERATOR(pg_catalog.=) %(name)s AND s.source OPERATOR(pg_catalog.=) 'default'
+   AND s.setting OPERATOR(pg_catalog.<>) 'lz4'
+   AND 'lz4'::pg_catalog.text OPERATOR(pg_catalog.=) ANY (s.enumvals)
+"""
+
 _TERMINATE_AUTOVACUUM = """
 SELECT pg_catalog.pg_terminate_backend(a.pid)
   FROM pg_catalog.pg_stat_get_activity(NULL) AS a
@@ -80,6 +89,9 @@ class Site:
             what="how soon autovacuum gives way", statements=(self._setting(*GIVES_WAY),)
         )
         do(connection, yielding)
+        if _chooses_lz4(connection, database):
+            run(connection, [self._setting(TOAST, "'lz4'")])
+            self.told(Progress(stage="creating", about="large values are compressed by lz4"))
         self.oid = self._oid(connection)
 
     def _setting(self, name: str, value: str) -> Statement:
@@ -158,6 +170,18 @@ class Site:
         if not found:
             raise FactUnavailable(f"database {self.name} was created, and is not there")
         return int(found[0][0])
+
+
+def _chooses_lz4(connection: Connection[Any], database: Database) -> bool:
+    """Say whether large values are compressed as PostgreSQL 19 does: docs/decisions/0010.
+
+    Nowhere else has anybody chosen: not the database that was backed up, nor the server, its role
+    or where it logs in.
+    """
+    if any(setting.startswith(f"{TOAST}=") for setting in database.settings):
+        return False
+    with asking("reading how values are compressed"), read_only(connection, timeout=30) as cursor:
+        return bool(rows(cursor, _LZ4_IS_THERE, name=TOAST))
 
 
 def hurried(*, spread: bool) -> dict[str, str]:

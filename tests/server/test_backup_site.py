@@ -1,4 +1,4 @@
-"""The database that a restore fills: autovacuum takes no core from it, and is away at the end."""
+"""The database that a restore fills: what is set for it alone, and what others have chosen."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from contextlib import closing
 import pytest
 
 from pytest_costmgmt.backup.model import Database
-from pytest_costmgmt.backup.progress import nobody
+from pytest_costmgmt.backup.progress import Progress, nobody
 from pytest_costmgmt.backup.site import Site, site
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.programs import Programs
+from pytest_costmgmt.postgres.sqltext import ident
 from pytest_costmgmt.servers import embedded
 from tests.server.backup_bed import until
 from tests.server.restore_bed import RestoreBed
@@ -45,13 +46,59 @@ def bed(server: embedded.Instance) -> Iterator[RestoreBed]:
     made.close()
 
 
+SET = """
+SELECT setting FROM pg_db_role_setting, unnest(setconfig) AS setting
+ WHERE setdatabase = %s AND setrole = 0 AND setting LIKE 'default_toast_compression=%%'"""
+HAS_LZ4 = """
+SELECT 'lz4' = ANY (enumvals) FROM pg_settings WHERE name = 'default_toast_compression'"""
+
+
+def like(name: str, *settings: str) -> Database:
+    """A database that has these settings."""
+    return Database(
+        name=name, owner="postgres", encoding="UTF8", collate="C", ctype="C", settings=settings
+    )
+
+
+def compressed_by(bed: RestoreBed, *settings: str) -> list[tuple[str]]:
+    """Return what a site of a database with these settings has for its large values."""
+    told: list[Progress] = []
+    with site(bed.owner, f"chosen {bed.tag}", told=told.append) as made:
+        with closing(connect(made.login, deadline=10)) as connection:
+            made.create(connection, like(made.name, *settings), owner=None, spread=False)
+        found = bed.rows(SET, made.oid)
+        assert bool(found) == any("lz4" in each.about for each in told)
+        with closing(connect(made.login, deadline=10)) as connection:
+            made.give_back(connection)
+        assert not bed.rows(SET, made.oid)
+    return found
+
+
+def test_large_values_are_compressed_by_lz4_where_the_server_has_it(bed: RestoreBed) -> None:
+    """Until the database is filled, and where nobody chose otherwise."""
+    [(has,)] = bed.rows(HAS_LZ4) or [(False,)]
+    assert compressed_by(bed) == [("default_toast_compression=lz4",)] * has
+
+
+def test_what_the_database_chose_for_its_values_is_heeded(bed: RestoreBed) -> None:
+    """It is of the backup, and comes with its other settings."""
+    assert compressed_by(bed, "default_toast_compression=pglz") == []
+
+
+def test_what_the_role_chose_for_its_values_is_heeded(bed: RestoreBed) -> None:
+    """As what the server's file or the database that it logs in to says."""
+    if not bed.rows(HAS_LZ4):
+        return  # before 14 there is nothing to choose
+    bed.run(f"ALTER ROLE {ident(bed.role)} SET default_toast_compression = 'pglz'")
+    assert compressed_by(bed) == []
+
+
 @pytest.fixture
 def place(bed: RestoreBed) -> Iterator[Site]:
     """A filled site of the superuser's, on which autovacuum is at work."""
     with site(bed.superuser.on("postgres"), f"filled {bed.tag}", told=nobody) as made:
-        of = Database(name=made.name, owner="postgres", encoding="UTF8", collate="C", ctype="C")
         with closing(connect(made.login, deadline=10)) as connection:
-            made.create(connection, of, owner=None, spread=False)
+            made.create(connection, like(made.name), owner=None, spread=False)
         bed.run(FILL, on=made.name)
         until(lambda: bool(bed.rows(WORKERS, made.name)))
         yield made
