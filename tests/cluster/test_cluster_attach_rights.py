@@ -16,7 +16,7 @@ from pytest_costmgmt.requirements.reader import load
 from pytest_costmgmt.servers.cluster import Place as Namespace
 from pytest_costmgmt.servers.release import Attachment, attach
 from pytest_costmgmt.servers.release_hold import hold
-from tests.cluster.attach_bed import ended, judged
+from tests.cluster.attach_bed import checker, ended, judged
 from tests.cluster.releases import Release, published, without
 from tests.cluster.testbed.bed import Object
 from tests.server import run_support
@@ -198,11 +198,13 @@ def test_a_run_says_it_in_one_error(
 
 # What cannot be judged without one of those verbs.
 OF_THE_APPLICATION = {"CM-MIG-002", "CM-MIG-003", "CM-MIG-004", "CM-MIG-008"}
+OF_HIVE = {"CM-CON-004", "CM-CON-009", "CM-CRD-001"}
 UNSEEN = {
     ("list", "networkpolicies"): {"CM-SEC-009"},
     ("list", "configmaps"): {"CM-REL-008"},
-    # The application is asked by a Job of its CronJob's, whose log is the answer.
-    ("get", "cronjobs"): {*OF_THE_APPLICATION, "CM-REL-008"},
+    # The application is asked by a Job of its CronJob's, whose log is the answer; hive's Secret is
+    # named there.
+    ("get", "cronjobs"): {*OF_THE_APPLICATION, *OF_HIVE, "CM-REL-008"},
     ("get", "pods/log"): OF_THE_APPLICATION,
 }
 
@@ -213,9 +215,8 @@ EXHIBITS = "--costmgmt-skip=CM-SRV-001=to see the exhibits"
 
 @pytest.fixture(scope="module")
 def outcomes(judged_release: Release) -> dict[str, str]:
-    """Return how each check ends with the whole Role."""
-    role = published("check-probe")
-    who = judged_release.bed.account(judged_release.namespace, "sees-all", role)
+    """Return how each check ends with the whole Role: hive's Secret, which it names, is of it."""
+    who = judged_release.bed.account(judged_release.namespace, "sees-all", checker())
     with run_support.place() as place:
         return judged(place, judged_release, who, EXHIBITS).sound(8, "inconclusive").outcomes
 
@@ -226,7 +227,7 @@ def test_what_only_shows_more_is_told_to_be_missing(
 ) -> None:
     """A verb alone is named where it is missed; nothing is passed for want of sight."""
     verb, resource = right
-    role = without(published("check-probe"), verb, resource)
+    role = without(checker(), verb, resource)
     name = f"sees-no-{resource.replace('/', '-')}"
     role["metadata"]["name"] = name
     who = judged_release.bed.account(judged_release.namespace, name, role)
