@@ -35,6 +35,7 @@ from tests.chart.rendering import CHART
 from tests.cluster.bootstraps import RELEASE, Bootstrap
 from tests.cluster.testbed import bed as testbed
 from tests.cluster.testbed.bed import Bed
+from tests.cluster.testbed.sockets import Sockets
 
 BOOTSTRAP_MORE = 8.0
 BACKUP_TIMES = 1.5
@@ -165,16 +166,11 @@ def _forwarded(kubectl: Path, bed: Bed, space: str) -> Iterator[int]:
 
 
 def _socket(bed: Bed, space: str) -> Path:
-    """Return the folder of the pod's socket, through the root of one of its processes."""
-    uid = bed.get("pod", "postgres-0", space)["metadata"]["uid"]
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            told = (entry / "cgroup").read_text()
-            # Not var/run: that is a link, which would be followed outside.
-            folder = entry / "root/run/postgresql"
-            if uid in told and (folder / ".s.PGSQL.5432").exists():
-                return folder
-    raise SystemExit("backup: no process of the pod was found")
+    """Return the folder of the pod's socket."""
+    folder = Sockets().of(bed.get("pod", "postgres-0", space)["metadata"]["uid"])
+    if folder is None:
+        raise SystemExit("backup: no process of the pod was found")
+    return folder
 
 
 def timed_backup(place: Bootstrap, *target: str) -> float:

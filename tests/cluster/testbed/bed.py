@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.chart.helm import helm as helm_program
-from tests.cluster.testbed import build, images, keeper
+from tests.cluster.testbed import build, images, keeper, sockets
+from tests.cluster.testbed.client import Client, Unanswered
 from tests.cluster.testbed.components import RARELY
 from tests.cluster.testbed.keeper import PREFIX, BedFailed
-from tests.cluster.testbed.reader import Reader, Unanswered
+from tests.cluster.testbed.sockets import Sockets
 
 Object = dict[str, Any]
 # In the folder of a bed that ends only when it is told to.
@@ -120,14 +122,18 @@ class Bed:
         return _checked([program, *arguments], self.environment(kubeconfig), text)
 
     @cached_property
-    def _reader(self) -> Reader:
-        return Reader(self.kubeconfig)
+    def _client(self) -> Client:
+        return Client(self.kubeconfig)
+
+    @cached_property
+    def _sockets(self) -> Sockets:
+        return Sockets()
 
     def get(self, kind: str, name: str, namespace: str = "") -> Object:
         """Return an object as the cluster has it."""
         if self.node:
             with _as_failed("get", kind, name, namespace):
-                return self._reader.get(kind, name, namespace)
+                return self._client.get(kind, name, namespace)
         place = ["-n", namespace] if namespace else []
         found: Object = json.loads(self.kubectl("get", kind, name, *place, "-o", "json"))
         return found
@@ -136,7 +142,7 @@ class Bed:
         """Return the objects of a kind in a namespace, or of the cluster."""
         if self.node and "," not in kind:
             with _as_failed("list", kind, namespace, selector):
-                return self._reader.list(kind, namespace, selector)
+                return self._client.list(kind, namespace, selector)
         place = ["-n", namespace] if namespace else []
         labelled = ["-l", selector] if selector else []
         text = self.kubectl("get", kind, *place, *labelled, "-o", "json")
@@ -145,6 +151,11 @@ class Bed:
 
     def apply(self, *objects: Object, namespace: str = "") -> None:
         """Make the cluster have these objects."""
+        if self.node:
+            for each in objects:
+                with _as_failed("apply", each["kind"], each["metadata"]["name"], namespace):
+                    self._client.apply(each, namespace)
+            return
         place = ["-n", namespace] if namespace else []
         given = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
         self.kubectl("apply", *place, "-f", "-", given=given)
@@ -157,6 +168,11 @@ class Bed:
         """Return what the database answers its superuser, over the pod's socket."""
         inside = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", "postgres"]
         command = [*inside, "-d", database, "-c", statement]
+        if self.node and (psql := shutil.which("psql")):
+            uid = self.get("pod", "postgres-0", namespace)["metadata"]["uid"]
+            if folder := self._sockets.of(uid):
+                local = [psql, *command[1:], "-h", str(folder)]
+                return _checked(local, sockets.ENVIRONMENT).strip()
         options = ["-n", namespace, "postgres-0", "-c", "postgresql"]
         return self.kubectl("exec", *options, "--", *command).strip()
 
@@ -219,14 +235,28 @@ class Bed:
 
         Its last objects are the cluster's to remove, in its own time.
         """
+        if self.node is not None:
+            self._removed(namespace)
+            self._renew_volumes(namespace)
+            return
         here = ["-n", namespace, "--ignore-not-found"]
         now = ["--grace-period=0", "--force", "--wait=true", "--timeout=60s"]
         self.tell("delete", "statefulsets,jobs,cronjobs", "--all", *here, "--wait=false")
         self.tell("delete", "pods", "--all", *here, *now)
         self.tell("delete", "pvc", "--all", *here, "--wait=true", "--timeout=60s")
         self.tell("delete", "namespace", namespace, "--ignore-not-found", "--wait=false")
-        if self.node is not None:
-            self._renew_volumes(namespace)
+
+    def _removed(self, namespace: str) -> None:
+        client = self._client
+        with contextlib.suppress(Unanswered):
+            for kind in ("statefulsets", "jobs", "cronjobs"):
+                client.delete_all(kind, namespace)
+            client.delete_all("pods", namespace, now=True)
+            client.until_gone("pods", namespace)
+            client.delete_all("pvc", namespace)
+            client.until_gone("pvc", namespace)
+        with contextlib.suppress(Unanswered):
+            client.delete("namespaces", namespace)
 
     def _renew_volumes(self, namespace: str) -> None:
         assert self.node is not None
@@ -236,8 +266,8 @@ class Bed:
             if claim.get("namespace") != namespace or not path:
                 continue
             self.node.run("sh", "-c", _RENEW, path)
-            gone = json.dumps([{"op": "remove", "path": "/spec/claimRef"}])
-            self.tell("patch", "pv", volume["metadata"]["name"], "--type=json", "-p", gone)
+            with contextlib.suppress(Unanswered):
+                self._client.take_out("pv", volume["metadata"]["name"], "/spec/claimRef")
 
     def account(self, namespace: str, name: str, *roles: Object) -> Path:
         """Return a kubeconfig of a new ServiceAccount that has these Roles and nothing else."""
@@ -262,8 +292,14 @@ class Bed:
                 },
             ]
         self.apply(*objects, namespace=namespace)
-        token = self.kubectl("create", "token", name, "-n", namespace, "--duration=2h").strip()
-        config = json.loads(self.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
+        if self.node:
+            with _as_failed("create", "token", name, namespace):
+                token = self._client.token(name, namespace, hours=2)
+            config = json.loads(self.kubeconfig.read_text())
+        else:
+            words = ("create", "token", name, "-n", namespace, "--duration=2h")
+            token = self.kubectl(*words).strip()
+            config = json.loads(self.kubectl("config", "view", "--raw", "--minify", "-o", "json"))
         config["users"] = [{"name": name, "user": {"token": token}}]
         config["contexts"][0]["context"] = {
             "cluster": config["clusters"][0]["name"],
