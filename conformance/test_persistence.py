@@ -23,11 +23,12 @@ AFTER_INSTALL = ("smoke", "full", "release-gate")
     after=("CM-REL-002",),
     profiles=AFTER_INSTALL,
     rationale="The older chart mounts its volume where the image keeps nothing: everything works"
-    " until the pod is deleted, and then all data is gone.",
+    " until the pod is deleted, and then all data is gone. A link that leads pg_wal or a tablespace"
+    " off the volume ends the same way.",
     reference="the sclorg image (/var/lib/pgsql/data/userdata, whatever PGDATA says)",
 )
 def test_data_is_on_the_volume(costmgmt_release: ReleaseFacts) -> None:
-    """The server's data folder MUST lie on the pod's PersistentVolumeClaim."""
+    """All of the server's data MUST lie on the pod's PersistentVolumeClaim."""
     require(judge.on_the_volume(costmgmt_release))
 
 

@@ -16,7 +16,8 @@ from pytest_costmgmt.facts import release_seen as seen
 from pytest_costmgmt.facts.exhibit import Exhibit
 from pytest_costmgmt.facts.migration_expected import Expected
 from pytest_costmgmt.facts.migration_image import expected_from_image
-from pytest_costmgmt.facts.release import LEASE
+from pytest_costmgmt.facts.release import LEASE, POD
+from pytest_costmgmt.facts.release_folders import follow
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.kubernetes import probe as probes
 from pytest_costmgmt.kubernetes.trouble import AccessDenied
@@ -179,7 +180,7 @@ class Attached:
         self._look_around(attached)
         self.facts = msgspec.structs.replace(
             self.facts,
-            inside=self._read("inside", lambda: self._inside(server))
+            inside=self._read("inside", lambda: self._inside(attached, server))
             if server.administrator is not None
             else None,
             network=self._read("network", lambda: self._network(attached, server)),
@@ -205,13 +206,24 @@ class Attached:
             self.errors[family] = f"{type(error).__name__} while it was read"
         return None
 
-    def _inside(self, server: Server) -> seen.Inside:
+    def _inside(self, attached: Attachment, server: Server) -> seen.Inside:
         assert server.administrator is not None  # noqa: S101 - a release's is there
         deadline = self.settings.connect_timeout
         # Its own database: the application's may be named wrongly.
         login = server.administrator.on(SUPERUSER)
         with contextlib.closing(connect(login, deadline=deadline)) as opened:
-            return seen.inside(opened, timeout=deadline)
+            told = seen.inside(opened, timeout=deadline)
+        container = attached.objects.container
+        if container is None:
+            return told
+        try:
+            folders = follow(
+                attached.api, self.place.namespace, POD,
+                container=container.name, data=told.data_directory,
+            )  # fmt: skip
+        except CostMgmtError as error:
+            return msgspec.structs.replace(told, unfollowed=str(error))
+        return msgspec.structs.replace(told, folders=folders)
 
     def _network(self, attached: Attachment, server: Server) -> seen.Network:
         deadline = self.settings.connect_timeout

@@ -14,6 +14,7 @@ from pytest_costmgmt.facts.release import (
     Objects,
     variable,
 )
+from pytest_costmgmt.facts.release_folders import Folder
 from pytest_costmgmt.kubernetes.api import Api
 from pytest_costmgmt.kubernetes.leaks import Leaks, Record, leaked, passwords, record
 from pytest_costmgmt.kubernetes.policies import Policy
@@ -35,12 +36,17 @@ SELECT pg_catalog.current_setting('data_directory'),
 
 
 class Inside(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server says of itself to its superuser; ``started`` is UTC."""
+    """What the server says of itself to its superuser; ``started`` is UTC.
+
+    ``folders`` are where its data really lies; where nobody could ask, ``unfollowed`` says why.
+    """
 
     data_directory: str
     log_file: str
     system_identifier: str
     started: str
+    folders: tuple[Folder, ...] = ()
+    unfollowed: str = ""
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):

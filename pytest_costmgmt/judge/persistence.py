@@ -6,9 +6,17 @@ from collections.abc import Callable, Iterator
 
 from pytest_costmgmt.errors import FactUnavailable
 from pytest_costmgmt.facts.release import Objects, claim_name, covering
+from pytest_costmgmt.facts.release_folders import Folder
 from pytest_costmgmt.facts.release_seen import ReleaseFacts
 from pytest_costmgmt.facts.survival import Identity, Survival
-from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, judgement, not_supported
+from pytest_costmgmt.judge.finding import (
+    Finding,
+    Fix,
+    Judgement,
+    Unverified,
+    judgement,
+    not_supported,
+)
 from pytest_costmgmt.judge.release import OUTSIDE, container_of, objects_of, of_a_release, permitted
 from pytest_costmgmt.kubernetes.shapes import Mount, Pod
 
@@ -17,7 +25,7 @@ _CLAIM = "persistentVolumeClaim"
 
 @of_a_release
 def on_the_volume(facts: ReleaseFacts) -> Judgement:
-    """Judge that the server's data folder lies on the pod's PersistentVolumeClaim."""
+    """Judge that the server's data lies on the pod's PersistentVolumeClaim, all of it."""
     objects = objects_of(facts)
     permitted(objects, "pod postgres-0")
     if facts.inside is None:
@@ -25,26 +33,56 @@ def on_the_volume(facts: ReleaseFacts) -> Judgement:
         raise FactUnavailable(f"where the data is, is not known: {why}")
     if objects.pod is None:
         raise FactUnavailable("pod postgres-0 does not exist")
-    folder = facts.inside.data_directory
-    mount = covering(container_of(objects).mounts, folder)
-    told = _lies(objects.pod, mount)
-    found = Finding(
-        summary=f"the data in {folder} dies with its pod",
-        expected=f"{folder} on a PersistentVolumeClaim",
-        found=told,
+    data, pod = facts.inside.data_directory, objects.pod
+    mounts = container_of(objects).mounts
+    # The whole as the server names it, where nobody followed its links.
+    folders = facts.inside.folders or (Folder(part=".", path=data),)
+    each = [(folder, covering(mounts, folder.path)) for folder in folders]
+    # Where the whole is wrong, its parts say nothing more.
+    wrong = list(_astray(*each[0], data, pod))
+    findings = wrong or [found for part in each[1:] for found in _astray(*part, data, pod)]
+    unfollowed = facts.inside.unfollowed
+    return judgement(
+        [f"data_directory {data}", "the pod's mounts", "the links in it"],
+        findings,
+        unverified=[_unfollowed(unfollowed)] if unfollowed else (),
+        summary=f"{data} lies on {_lies(pod, each[0][1])}",
+    )
+
+
+def _astray(folder: Folder, mount: Mount | None, data: str, pod: Pod) -> Iterator[Finding]:
+    """Yield what is wrong with where a part of the data lies."""
+    if mount is not None and _source(pod, mount) == _CLAIM and not mount.read_only:
+        return
+    whole = folder.part == "."
+    name = data if whole else f"{data}/{folder.part}"
+    led = "" if name == folder.path else f"{folder.path}: "
+    yield Finding(
+        summary=f"the data in {name} dies with its pod",
+        expected=f"{name} on a PersistentVolumeClaim",
+        found=led + _lies(pod, mount),
         fix=Fix(
             kind="shell",
             text="# Do not delete or upgrade the pod: its container holds the only copy.\n"
-            "costmgmt backup --namespace NS --out DIR\n"
-            "costmgmt bootstrap --namespace NS --migrate-volume",
+            "costmgmt backup --namespace NS --out DIR\n" + (_MOVE if whole else _UNLINK),
             needs="who installs the chart",
         ),
     )
-    right = mount is not None and _source(objects.pod, mount) == _CLAIM and not mount.read_only
-    return judgement(
-        [f"data_directory {folder}", "the pod's mounts"],
-        () if right else [found],
-        summary=f"{folder} lies on {told}",
+
+
+_MOVE = "costmgmt bootstrap --namespace NS --migrate-volume"
+_UNLINK = (
+    "# Then, in a release whose volume holds the whole folder:\n"
+    "costmgmt restore DIR --namespace NS --database NAME"
+)
+
+
+def _unfollowed(why: str) -> Unverified:
+    return Unverified(
+        what=f"whether a link leads from the data folder off the volume: {why}",
+        who="who may enter the database's pod (create pods/exec)",
+        how="kubectl exec postgres-0 -- sh -c"
+        " 'ls -ld /var/lib/pgsql/data/userdata/pg_wal /var/lib/pgsql/data/userdata/pg_tblspc/*'",
     )
 
 

@@ -33,6 +33,7 @@ FAULTS = (
     _fault("trust-from-other-pods", "CM-SEC-008"),
     _fault("policy-not-enforced", "CM-SEC-009"),
     _fault("volume-mounted-elsewhere", "CM-PER-001"),
+    _fault("tablespace-elsewhere", "CM-PER-001"),
     _fault("claim-goes", "CM-PER-002"),
     _fault("data-wiped-at-start", "CM-PER-003"),
     _fault("password-made-anew", "CM-UPG-001"),

@@ -21,6 +21,7 @@ from tests.server.run_support import Place
 NEW_PASSWORD = "p@ss/w:rd#1%-of-nobody"
 OLDER = Path(__file__).parent / "older-chart"
 HBA = "/var/lib/pgsql/data/userdata/pg_hba.conf"
+LAYER = "/tmp/costmgmt-elsewhere"  # noqa: S108 - in the pod
 # Of its own database alone: an application never asks for that one.
 TRUST = "host postgres postgres all trust"
 Plant = Callable[[Release], object]
@@ -93,6 +94,12 @@ def in_server(release: Release, command: str) -> None:
     release.psql("SELECT pg_reload_conf()")
 
 
+def tablespace(release: Release) -> None:
+    """Have a tablespace in the container's own layer."""
+    in_server(release, f"mkdir {LAYER}")
+    release.psql(f"CREATE TABLESPACE elsewhere LOCATION '{LAYER}'")
+
+
 def no_image(release: Release) -> None:
     """Roll the pod out with an image that nobody has."""
     template({"containers": [{"name": "postgresql", "image": "costmgmt.invalid/none:1"}]})(release)
@@ -132,6 +139,7 @@ PLANTS: dict[str, Plant] = {
     "helm-killed": helm_killed,
     "trust-from-other-pods": lambda each: in_server(each, f"sed -i '1i {TRUST}' {HBA}"),
     "policy-not-enforced": policy,
+    "tablespace-elsewhere": tablespace,
     "pod-made-carelessly": careless,
     "image-that-does-not-exist": no_image,
     "secret-with-more": patch("secret", SECRET, {"stringData": {"token": "for another"}}),
@@ -189,6 +197,8 @@ def taken_out(release: Release, *, last: bool) -> Iterator[None]:
     relabel(release, "restricted")
     with contextlib.suppress(CommandFailed):
         in_server(release, f"sed -i '/^{TRUST}$/d' {HBA}")
+        release.psql("DROP TABLESPACE IF EXISTS elsewhere")
+        in_server(release, f"rm -rf {LAYER}")
 
 
 def _as_before(release: Release, before: Object) -> bool:

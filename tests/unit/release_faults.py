@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from pytest_costmgmt.errors import FactUnavailable
-from pytest_costmgmt.facts.release import Objects
+from pytest_costmgmt.facts.release import DATA, Objects
+from pytest_costmgmt.facts.release_folders import Folder
 from pytest_costmgmt.facts.release_seen import Inside, Network, ReleaseFacts, decoded
 from pytest_costmgmt.judge import persistence, release, release_pod, release_token, secrets
 from pytest_costmgmt.judge.finding import Judgement
@@ -78,7 +79,9 @@ def raw() -> dict[str, Any]:
         "tokens": (),
         "leaks": Leaks(looked=("pods/postgres-0",), known=2),
         "record": Record(release=made.RELEASE, revision=1, status="deployed"),
-        "inside": "/var/lib/pgsql/data/userdata",
+        "inside": DATA,
+        "folders": {".": DATA, "pg_wal": f"{DATA}/pg_wal", "pg_tblspc/1": f"{DATA}/one"},
+        "unfollowed": "",
         "network": {
             "way": "postgres.cost-mgmt:5432 (from a probe pod)",
             "opened": accepted(),
@@ -106,7 +109,11 @@ def facts(found: dict[str, Any]) -> ReleaseFacts:
         account_mounts=found["account_mounts"],
         tokens=found["tokens"],
     )
-    inside = Inside(data_directory=found["inside"], log_file="", system_identifier="1", started="")
+    inside = Inside(
+        data_directory=found["inside"], log_file="", system_identifier="1", started="",
+        folders=tuple(Folder(part=part, path=path) for part, path in found["folders"].items()),
+        unfollowed=found["unfollowed"],
+    )  # fmt: skip
     policies = found["policies"]
     told = ReleaseFacts(
         objects=objects,
@@ -414,6 +421,18 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "shadowed": (
         "CM-PER-001", "failed",
         _set(f"{POD}.volumeMounts.1.mountPath", "/var/lib/pgsql/data/userdata"),
+    ),
+    "data-by-a-link": ("CM-PER-001", "failed", _set("folders", {".": "/mnt/fast"})),
+    "wal-by-a-link": (
+        "CM-PER-001", "failed", _set("folders", {".": DATA, "pg_wal": "/var/lib/pgsql/wal"}),
+    ),
+    "wal-shadowed": (
+        "CM-PER-001", "failed", _set(f"{POD}.volumeMounts.1.mountPath", f"{DATA}/pg_wal"),
+    ),
+    "tablespace-elsewhere": ("CM-PER-001", "failed", _set("folders.pg_tblspc/1", "/fast")),
+    "links-not-followed": (
+        "CM-PER-001", "unverifiable",
+        lambda found: found.update(folders={}, unfollowed="exec is forbidden"),
     ),
     "pending-claim": ("CM-PER-002", "failed", _set("claim.status.phase", "Pending")),
     "claim-goes": ("CM-PER-002", "failed", _set("claim.metadata.deletionTimestamp", "2026-01-01")),
