@@ -42,6 +42,16 @@ _VOLUMES = frozenset(
 )  # fmt: skip
 
 
+_SYSCTLS = frozenset(
+    {"kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.tcp_syncookies",
+     "net.ipv4.ping_group_range", "net.ipv4.ip_unprivileged_port_start",
+     "net.ipv4.ip_local_reserved_ports", "net.ipv4.tcp_keepalive_time", "net.ipv4.tcp_fin_timeout",
+     "net.ipv4.tcp_keepalive_intvl", "net.ipv4.tcp_keepalive_probes", "net.ipv4.tcp_rmem",
+     "net.ipv4.tcp_wmem"}
+)  # fmt: skip
+"What of its node's kernel it lets a pod set, in its newest version (1.32)."
+
+
 _SE_LINUX = frozenset({"container_t", "container_init_t", "container_kvm_t", "container_engine_t"})
 "The types of SELinux that it lets a container have."
 
@@ -149,7 +159,7 @@ def restricted(facts: ReleaseFacts) -> Judgement:
     return judgement(
         [
             *(f"security context of container {container.name}" for container in containers),
-            "what the pod shares with its node: namespaces, ports, volumes",
+            "what the pod shares with its node: namespaces, ports, volumes, sysctls",
         ],
         findings,
         summary=f"restricted: {', '.join(container.name for container in containers)}",
@@ -158,6 +168,7 @@ def restricted(facts: ReleaseFacts) -> Judgement:
 
 def _on_the_host(template: PodTemplate) -> Iterator[Finding]:
     shared = [*template.of_the_host]
+    shared += [f"sysctl {name}" for name in template.sysctls if name not in _SYSCTLS]
     for container in template.every:
         shared += [f"hostPort {port} of container {container.name}" for port in
                    container.host_ports]  # fmt: skip
@@ -169,8 +180,8 @@ def _on_the_host(template: PodTemplate) -> Iterator[Finding]:
     if shared:
         yield Finding(
             summary=f"pod postgres-0 has {', '.join(shared)}",
-            expected="no hostNetwork, hostPID, hostIPC or hostPort, and no volume such as hostPath"
-            " (Pod Security Standard restricted)",
+            expected="no hostNetwork, hostPID, hostIPC or hostPort, no volume such as hostPath, and of"
+            " sysctls the safe ones alone (Pod Security Standard restricted)",
             found="; ".join(shared),
             fix=_values("# the chart asks for none of it: helm upgrade, without a patch over it"),
         )

@@ -130,6 +130,7 @@ class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
     node_selector: dict[str, str] = {}
     of_the_host: tuple[str, ...] = ()
     "What it shares with its node: hostNetwork, hostPID, hostIPC."
+    sysctls: tuple[str, ...] = ()
 
     @property
     def every(self) -> tuple[Container, ...]:

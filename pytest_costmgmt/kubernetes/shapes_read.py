@@ -190,6 +190,9 @@ def template(found: Object) -> shapes.PodTemplate:
         service_links=spec.get("enableServiceLinks") is not False,
         node_selector=_pairs(spec.get("nodeSelector")),
         of_the_host=tuple(each for each in _OF_THE_HOST if spec.get(each)),
+        sysctls=tuple(
+            _text(each.get("name")) for each in _part(spec, "securityContext").get("sysctls") or ()
+        ),
     )
 
 

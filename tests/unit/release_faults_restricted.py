@@ -46,6 +46,15 @@ LOOSE: Mapping[str, tuple[str, str, Plant]] = {
              "securityContext": {"privileged": True}},
         ]),
     ),
+    "sysctl": (
+        "CM-REL-007", "failed",
+        _set("pod.spec.securityContext.sysctls", [{"name": "kernel.shmmax", "value": "1"}]),
+    ),
+    "safe-sysctl": (
+        "CM-REL-007", "passed",
+        _set("pod.spec.securityContext.sysctls",
+             [{"name": "net.ipv4.tcp_keepalive_time", "value": "60"}]),
+    ),
     "host-network": ("CM-REL-007", "failed", _set("pod.spec.hostNetwork", True)),
     "host-processes": ("CM-REL-007", "failed", _set("pod.spec.hostPID", True)),
     "host-port": ("CM-REL-007", "failed", _set(f"{POD}.ports.0.hostPort", 5432)),
