@@ -180,8 +180,8 @@ def _on_the_host(template: PodTemplate) -> Iterator[Finding]:
     if shared:
         yield Finding(
             summary=f"pod postgres-0 has {', '.join(shared)}",
-            expected="no hostNetwork, hostPID, hostIPC or hostPort, no volume such as hostPath, and of"
-            " sysctls the safe ones alone (Pod Security Standard restricted)",
+            expected="no hostNetwork, hostPID, hostIPC or hostPort, no volume such as hostPath, and"
+            " of sysctls the safe ones alone (Pod Security Standard restricted)",
             found="; ".join(shared),
             fix=_values("# the chart asks for none of it: helm upgrade, without a patch over it"),
         )
