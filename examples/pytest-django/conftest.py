@@ -17,3 +17,9 @@ def django_db_modify_db_settings(costmgmt_database_factory):
 def django_db_keepdb():
     """Have Django use the database that is there: it neither creates nor drops one."""
     return True
+
+
+@pytest.fixture(scope="session")
+def django_db_createdb():
+    """Not for --create-db either: each run has a new database, and the role may not make one."""
+    return False
