@@ -18,7 +18,13 @@ from pytest_costmgmt.engine import user_fixtures_server as servers
 from pytest_costmgmt.engine.resolved import settings_of
 from pytest_costmgmt.engine.user_fixtures_database import Credentials, Database
 from pytest_costmgmt.engine.user_fixtures_databases import Databases, made_template
-from pytest_costmgmt.engine.user_fixtures_handover import Handover, InFolder, InMemory
+from pytest_costmgmt.engine.user_fixtures_handover import (
+    AlreadyFailed,
+    Handover,
+    InFolder,
+    InMemory,
+    left_in,
+)
 from pytest_costmgmt.engine.user_fixtures_server import PREFIX, Made, Wanted
 from pytest_costmgmt.engine.user_fixtures_told import FAILED, NOTES, Told
 from pytest_costmgmt.errors import CostMgmtError, UsageProblem
@@ -45,9 +51,13 @@ class Broker:
         # A worker on another machine cannot share: it has its own.
         self.shared = handed if handed and handed["host"] == os.uname().nodename else None
         self.run_id = self.shared["run"] if self.shared else secrets.token_hex(4)
-        self.handover: Handover = (
-            InFolder(Path(self.shared["folder"])) if self.shared else InMemory()
-        )
+        self.handover: Handover = InMemory()
+        self._unshared: CostMgmtError | None = None
+        if self.shared is not None:
+            try:
+                self.handover = InFolder(Path(self.shared["folder"]))
+            except CostMgmtError as error:
+                self._unshared = error
         self.told = Told(self.handover)
         self.started: list[servers.Started] = []
         self._made: dict[str, Made] = {}
@@ -75,6 +85,8 @@ class Broker:
 
     def server(self, settings: Settings) -> Made:
         """Return the server that the settings ask for: the same one in every process."""
+        if self._unshared is not None:
+            raise AlreadyFailed(self._unshared.message, hint=self._unshared.hint)
         what = self.wanted(settings)
         if what.key not in self._made:
             data = self.handover.once(what.key, lambda: self._provisioned(what))
@@ -145,12 +157,15 @@ class Broker:
         for databases in self._databases.values():
             try:
                 databases.close()
-            except CostMgmtError as error:  # noqa: PERF203 - one or two
+            except CostMgmtError as error:
                 problems.append(str(error))
-        if self.shared is None:
-            for made in self._made.values():
-                if not made.server.ours:
-                    problems += _swept(made.server, self.prefix, self._kept)
+            problems += databases.left
+        if isinstance(self.handover, InFolder):
+            self.handover.leave(problems)
+            return
+        for made in self._made.values():
+            if not made.server.ours:
+                problems += _swept(made.server, self.prefix, self._kept)
         for started in self.started:
             told = started.end(keep=_keeps(self.config, started.settings.keep))
             problems += [told] if told else []
@@ -202,6 +217,7 @@ def for_test(request: pytest.FixtureRequest, databases: Databases) -> Iterator[D
     """Yield a database of this test; keep it if its test's report and --costmgmt-keep say so."""
     __tracebackhide__ = True
     config, node = request.config, request.node
+    node.stash[FAILED] = False  # an earlier attempt, if the test is run again, kept its own
     with telling(config, "costmgmt_database"):
         database = databases.create()
     keep = databases.made.wanted.settings.keep
@@ -213,7 +229,7 @@ def for_test(request: pytest.FixtureRequest, databases: Databases) -> Iterator[D
         of(config).keep(database.name)
         return
     with telling(config, "costmgmt_database"):
-        databases.remove(database)
+        databases.remove(database, of=node.nodeid)
 
 
 def check(config: pytest.Config) -> None:
@@ -229,7 +245,7 @@ def check(config: pytest.Config) -> None:
 
 def end_run(config: pytest.Config, folder: Path, run_id: str) -> None:
     """End the servers that workers started, remove what they left on others' servers."""
-    told = []
+    told = left_in(folder)
     for place in sorted(folder.glob("server-*.json")):
         data = json.loads(place.read_text(encoding="utf-8"))
         if "problem" in data:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from psycopg.rows import TupleRow
 
 _WRONG_PASSWORD = "28P01"  # noqa: S105 - a SQLSTATE
+_CHANGED = (
+    "Either an override of costmgmt_credentials has another password than the server, or a test"
+    " before this one changed it: roles belong to the server, and all tests of a run share that."
+)
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +34,10 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
 
     role: str
     password: Secret | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.password, (Secret, type(None))):
+            raise TypeError("Credentials: password must be a Secret: Secret(...), or None.")
 
 
 class Database:
@@ -42,10 +50,12 @@ class Database:
         hive: Login | None = None,
         onprem: bool = False,
         timeout: float = 10,
+        ours: bool = False,
         keys: Keys | None = None,
     ) -> None:
         self.login, self._keys = login, keys
         self._hive, self._onprem, self._timeout = hive, onprem, timeout
+        self._ours = ours
 
     def __repr__(self) -> str:
         return f"Database(name={self.name!r}, role={self.role!r}, server={self.login.label!r})"
@@ -127,4 +137,9 @@ class Database:
                 if error.sqlstate != _WRONG_PASSWORD:
                     raise
                 self._keys = None  # set anew, if to the same: with a verifier of its own
-        return connect(self.login, deadline=self._timeout, autocommit=autocommit)
+        try:
+            return connect(self.login, deadline=self._timeout, autocommit=autocommit)
+        except ConnectFailed as error:
+            if not self._ours or error.sqlstate != _WRONG_PASSWORD:
+                raise
+            raise ConnectFailed(error.message, sqlstate=_WRONG_PASSWORD, hint=_CHANGED) from None

@@ -69,9 +69,10 @@ class InFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(mode=0o700)
-        seen = folder.lstat()
+        with _told(folder):
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+            seen = folder.lstat()
         if (
             not stat.S_ISDIR(seen.st_mode)
             or seen.st_uid != os.geteuid()
@@ -104,9 +105,16 @@ class InFolder:
             return False
         return True
 
+    def leave(self, lines: list[str]) -> None:
+        """Leave what a person is to read to the controller: a worker has no terminal."""
+        if lines:
+            self._write(self.folder / f"said-{os.getpid()}.json", json.dumps(lines))
+
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        lock = os.open(self.folder / f"{key}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        place = self.folder / f"{key}.lock"
+        with _told(self.folder):
+            lock = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             # Given back by the kernel if this worker is killed: then the next one makes it.
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -116,10 +124,29 @@ class InFolder:
 
     def _write(self, place: Path, text: str) -> None:
         beside = place.with_suffix(f".{os.getpid()}")
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        beside.replace(place)
+        with _told(self.folder):
+            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            beside.replace(place)
+
+
+def left_in(folder: Path) -> list[str]:
+    """Return what the workers left there by :meth:`InFolder.leave`."""
+    said = [json.loads(place.read_text(encoding="utf-8")) for place in folder.glob("said-*.json")]
+    return [line for lines in said for line in lines]
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ProvisionFailed(
+            f"This run's workers share a server by the folder {folder}, which cannot be used:"
+            f" {error.strerror}.",
+            hint="Set TMPDIR to a folder that can.",
+        ) from None
 
 
 def _made(make: Make) -> dict[str, Any]:

@@ -296,6 +296,8 @@ def test_another_password(costmgmt_database, costmgmt_server):
     with pytest.raises(ConnectFailed) as caught:
         costmgmt_database.connect()
     assert caught.value.sqlstate == "28P01"
+    assert "a test before this one changed it" in str(caught.value)
+    assert "PGPASSWORD" not in str(caught.value)
 """
 
 
