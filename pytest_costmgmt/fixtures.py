@@ -108,10 +108,10 @@ def costmgmt_roundtrip(
     """
     from pytest_costmgmt.engine import user_fixtures  # noqa: PLC0415 - only when asked for
 
-    with user_fixtures.telling(request.config, "costmgmt_roundtrip"):
+    with user_fixtures.telling(request.config, "costmgmt_roundtrip") as broker:
         from pytest_costmgmt.engine.user_fixtures_roundtrip import proving  # noqa: PLC0415
 
-        return proving(costmgmt_settings, costmgmt_server)
+        return proving(costmgmt_settings, broker.here(costmgmt_settings, costmgmt_server).server)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -118,17 +118,21 @@ class Broker:
             )
         return self._credentials[id(server)]
 
+    def here(self, settings: Settings, server: Server) -> Made:
+        """Return the server for what the fixtures are *here*."""
+        made = next((m for m in self._made.values() if m.server is server), None)
+        if made is None:  # a server that the user's own fixture made
+            return Made(wanted=self.wanted(settings), server=server)
+        # Or settings are overridden below the session, where the session's server was made already.
+        return made if made.wanted.key == self.wanted(settings).key else self.server(settings)
+
     # --- databases ------------------------------------------------------------------------
 
     def databases(self, settings: Settings, server: Server, credentials: Credentials) -> Databases:
         """Return where fresh databases come from, for what the fixtures are *here*."""
-        made = next((m for m in self._made.values() if m.server is server), None)
-        if made is None:  # a server that the user's own fixture made
-            made = Made(wanted=self.wanted(settings), server=server)
-        elif made.wanted.key != self.wanted(settings).key:
-            # Settings overridden below the session, where the session's server was made already.
-            given, made = self.credentials(server), self.server(settings)
-            credentials = self.credentials(made.server) if credentials is given else credentials
+        made = self.here(settings, server)
+        if made.server is not server and credentials is self.credentials(server):
+            credentials = self.credentials(made.server)
         if not made.server.ours and not settings.allows("scratch"):
             raise UsageProblem(
                 f"a fresh database would be created on {made.server.label}, which is not ours:"
@@ -245,13 +249,17 @@ def check(config: pytest.Config) -> None:
 
 def end_run(config: pytest.Config, folder: Path, run_id: str) -> None:
     """End the servers that workers started, remove what they left on others' servers."""
-    told = left_in(folder)
-    for place in sorted(folder.glob("server-*.json")):
-        data = json.loads(place.read_text(encoding="utf-8"))
+    told, kept = (
+        left_in(folder),
+        {path.name.removeprefix("kept-") for path in folder.glob("kept-*")},
+    )
+    # All of it is read first: with the first server that ends the folder goes.
+    places = sorted(folder.glob("server-*.json"))
+    for data in [json.loads(place.read_text(encoding="utf-8")) for place in places]:
         if "problem" in data:
             continue
         if not data["folder"]:
-            told += _swept(Server.unpack(data["server"]), f"{PREFIX}{run_id}_", _kept_in(folder))
+            told += _swept(Server.unpack(data["server"]), f"{PREFIX}{run_id}_", kept)
             continue
         keep = _keeps(config, data["keep"])
         try:
@@ -261,10 +269,6 @@ def end_run(config: pytest.Config, folder: Path, run_id: str) -> None:
         told += [data["how"]] if keep else []
     shutil.rmtree(folder, ignore_errors=True)
     _say(config, told)
-
-
-def _kept_in(folder: Path) -> set[str]:
-    return {path.name.removeprefix("kept-") for path in folder.glob("kept-*")}
 
 
 def _keeps(config: pytest.Config, keep: str) -> bool:

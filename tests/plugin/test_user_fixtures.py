@@ -232,6 +232,8 @@ OVERRIDES = {
             def test_onprem(self, costmgmt_settings, costmgmt_database):
                 assert costmgmt_database.environ()["ONPREM"] == "True"
                 assert "HIVE_DATABASE_USER" not in costmgmt_database.environ()
+            def test_its_backup(self, costmgmt_database, costmgmt_roundtrip):
+                costmgmt_roundtrip(costmgmt_database)
         class TestOwn:
             @pytest.fixture
             def costmgmt_database(self, costmgmt_database):
@@ -244,12 +246,16 @@ OVERRIDES = {
 }
 
 
-def test_fixtures_are_overridden_at_every_level(run: Run) -> None:
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_fixtures_are_overridden_at_every_level(run: Run, workers: str) -> None:
     """Session, package and class: what the database is made of is what the test sees."""
+    if workers != "0":
+        pytest.importorskip("xdist")
     dedented = {k: "\n".join(line[8:] for line in v.splitlines()) for k, v in OVERRIDES.items()}
-    ran = run(files=dedented, report=False)
+    more = ["-n", workers, "--dist=loadfile"] if workers != "0" else []
+    ran = run(*more, files=dedented, report=False)
     assert ran.status == 0, ran.out
-    assert "4 passed" in ran.out
+    assert "5 passed" in ran.out
 
 
 UNRELATED = """
