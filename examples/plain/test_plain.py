@@ -1,5 +1,6 @@
 """A connection, a subprocess, and a table that no other test sees."""
 
+import os
 import subprocess
 import sys
 
@@ -25,7 +26,7 @@ def test_a_subprocess_finds_the_database(costmgmt_database):
     program = "import psycopg; print(psycopg.connect().info.dbname)"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env=costmgmt_database.environ(),
+        env={**os.environ, **costmgmt_database.environ()},
         capture_output=True,
         text=True,
         check=True,

@@ -249,11 +249,9 @@ def check(config: pytest.Config) -> None:
 
 def end_run(config: pytest.Config, folder: Path, run_id: str) -> None:
     """End the servers that workers started, remove what they left on others' servers."""
-    told, kept = (
-        left_in(folder),
-        {path.name.removeprefix("kept-") for path in folder.glob("kept-*")},
-    )
     # All of it is read first: with the first server that ends the folder goes.
+    told = left_in(folder)
+    kept = {path.name.removeprefix("kept-") for path in folder.glob("kept-*")}
     places = sorted(folder.glob("server-*.json"))
     for data in [json.loads(place.read_text(encoding="utf-8")) for place in places]:
         if "problem" in data:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-NEEDS = {"sqlalchemy": "sqlalchemy", "pytest-django": "pytest_django"}
+NEEDS = {"asyncpg": "asyncpg", "sqlalchemy": "sqlalchemy", "pytest-django": "pytest_django"}
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ NEEDS = {"sqlalchemy": "sqlalchemy", "pytest-django": "pytest_django"}
     [
         *(
             pytest.param(name, given, id=" ".join([name, *given]))
-            for name in ["plain", "psycopg-async", "sqlalchemy", "pytest-django"]
+            for name in ["plain", "psycopg-async", "asyncpg", "sqlalchemy", "pytest-django"]
             for given in [[], ["-n", "2"]]
         ),
         pytest.param("pytest-django", ["--create-db"], id="pytest-django --create-db"),
