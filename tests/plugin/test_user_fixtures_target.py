@@ -149,6 +149,43 @@ def test_a_server_that_cannot_be_reached_is_asked_once(run: Run, bed: Bed) -> No
     assert bodies.count("\ncostmgmt_server: ") == 1, ran.out
 
 
+STAYS = """
+import os
+from psycopg import sql
+from pytest_costmgmt.postgres.connect import connect
+def test_first(costmgmt_connection):
+    pass
+def test_marks(costmgmt_database, costmgmt_server):
+    with connect(costmgmt_server.administrator, deadline=10) as c:
+        c.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE true").format(
+            sql.Identifier(costmgmt_database.name)))
+def test_crashes(costmgmt_database):
+    os._exit(1)
+def test_last(costmgmt_connection):
+    pass
+"""
+
+
+def test_one_that_cannot_be_removed_does_not_keep_the_others(run: Run, bed: Bed) -> None:
+    """What a crashed worker left goes; the database that cannot is named, and is all that stays."""
+    pytest.importorskip("xdist")
+    before = {str(row[0]) for row in bed.shape()}
+    ran = run(
+        *("-n", "1", "--costmgmt-allow=scratch"),
+        files={"test_user.py": STAYS},
+        environ=bed.environ(),
+        report=False,
+    )
+    left = {str(row[0]) for row in bed.shape()} - before
+    with connect(bed.administrator, deadline=10) as connection:
+        for name in left:
+            place = sql.Identifier(name)
+            connection.execute(sql.SQL("ALTER DATABASE {} IS_TEMPLATE false").format(place))
+            connection.execute(sql.SQL("DROP DATABASE {}").format(place))
+    assert len(left) == 1, ran.out
+    assert f"costmgmt: database {left.pop()} is left on " in ran.out, ran.out
+
+
 FAILS = """
 def test_fails(costmgmt_connection):
     assert costmgmt_connection.closed
