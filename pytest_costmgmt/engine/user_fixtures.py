@@ -26,7 +26,7 @@ from pytest_costmgmt.engine.user_fixtures_handover import (
     left_in,
 )
 from pytest_costmgmt.engine.user_fixtures_server import PREFIX, Made, Wanted
-from pytest_costmgmt.engine.user_fixtures_told import FAILED, NOTES, Told
+from pytest_costmgmt.engine.user_fixtures_told import END, FAILED, NOTES, Told
 from pytest_costmgmt.errors import CostMgmtError, UsageProblem
 from pytest_costmgmt.initialize import template
 from pytest_costmgmt.postgres.errand import maintenance
@@ -230,11 +230,21 @@ def for_test(request: pytest.FixtureRequest, databases: Databases) -> Iterator[D
         notes = node.stash.setdefault(NOTES, {})
         notes["costmgmt_database"] = lambda: f"{database!r} is kept (--costmgmt-keep={keep})"
     yield database
-    if keep == "always" or (keep == "on-failure" and node.stash.get(FAILED, False)):
-        of(config).keep(database.name)
+    if keep == "never":
+        with telling(config, "costmgmt_database"):
+            databases.remove(database, of=node.nodeid)
         return
-    with telling(config, "costmgmt_database"):
-        databases.remove(database, of=node.nodeid)
+
+    def end(failed: bool) -> None:
+        if failed or keep == "always":
+            of(config).keep(database.name)
+            return
+        try:
+            databases.remove(database, of=node.nodeid)
+        except CostMgmtError as error:
+            databases.left.append(f"costmgmt: {database!r} could not be removed: {error}")
+
+    node.stash[END] = end  # a fixture that used it may have failed in this very teardown
 
 
 def check(config: pytest.Config) -> None:

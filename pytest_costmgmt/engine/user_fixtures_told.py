@@ -14,6 +14,8 @@ from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.secret import redact
 
 FAILED: pytest.StashKey[bool] = pytest.StashKey()
+END: pytest.StashKey[Callable[[bool], None]] = pytest.StashKey()
+"What is done with the test's database when all of it is over, told whether it failed."
 NOTES: pytest.StashKey[dict[str, Callable[[], str]]] = pytest.StashKey()
 
 _SHORT = 160
@@ -42,6 +44,9 @@ class Told:
             item.stash[FAILED] = True
             for title, note in item.stash.get(NOTES, {}).items():
                 report.sections.append((title, note()))
+        if call.when == "teardown" and (end := item.stash.get(END, None)) is not None:
+            del item.stash[END]
+            end(item.stash[FAILED])
         if call.excinfo is not None and any(call.excinfo.value is r for r in self._raised):
             text = str(call.excinfo.value)
             if not self.handover.first_to_tell(text.partition(": ")[2]):

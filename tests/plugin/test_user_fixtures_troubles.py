@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,41 @@ def test_an_attempt_that_passes_keeps_nothing(run: Run) -> None:
     files = {"conftest.py": AGAIN, "test_user.py": FLAKY}
     ran = run("--costmgmt-keep=on-failure", files=files, report=False)
     assert ran.status == 0, ran.out
+
+
+TEARS = """
+import time
+import pytest
+from pytest_costmgmt.postgres.connect import connect
+SEEN = []
+@pytest.fixture
+def breaks(costmgmt_database):
+    yield
+    SEEN.append(costmgmt_database.name)
+    raise RuntimeError("of the fixture")
+def test_passes(costmgmt_database):
+    SEEN.append(costmgmt_database.name)
+def test_is_torn_down(breaks):
+    pass
+def test_kept(costmgmt_database, costmgmt_server):
+    deadline = time.monotonic() + 60
+    while True:
+        with connect(costmgmt_server.administrator, deadline=10) as c:
+            there = {name for (name,) in c.execute("SELECT datname FROM pg_database")}
+        if there & {*SEEN} == {SEEN[1]}:
+            break
+        assert time.monotonic() < deadline, there & {*SEEN}
+"""
+
+
+def test_a_failed_teardown_keeps_the_database_too(run: Run) -> None:
+    """A fixture that used it fails at its end: what the report says is kept is there."""
+    ran = run("--costmgmt-keep=on-failure", files={"test_user.py": TEARS}, report=False)
+    found = re.search(r"remove it: rm -r -- (.+)", ran.out)
+    assert found, ran.out
+    subprocess.run(["rm", "-r", "--", *shlex.split(found[1])], check=True)
+    assert "3 passed, 1 error" in ran.out, ran.out
+    assert len(re.findall(r"name='costmgmt_\w+'.* is kept", ran.out)) == 1
 
 
 LOSES_TMPDIR = """
