@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -70,6 +71,7 @@ class Databases:
         self.left: list[str] = []
         "What could not be removed, and why: for the run's end, the next test is not at fault."
         self._errands: list[Errand] = []
+        self._lock = threading.Lock()
         self._pid, self._parents = os.getpid(), list[Errand]()
         self._going = self._ahead = ""
         self._served = 0
@@ -128,12 +130,13 @@ class Databases:
 
     def _again(self, do: Callable[[], _T]) -> _T:
         """Do it, and once more if our connections had been ended: a test may end everybody's."""
-        try:
-            return do()
-        except StatementFailed:
-            if not any(errand.connection.closed for errand in self._errands):
-                raise
-            return do()
+        with self._lock:  # a test may ask the factory from several threads
+            try:
+                return do()
+            except StatementFailed:
+                if not any(errand.connection.closed for errand in self._errands):
+                    raise
+                return do()
 
     def _cloned(self) -> str:
         cloning, _ = self._connected()

@@ -103,6 +103,23 @@ def test_a_forked_child_makes_databases_by_connections_of_its_own(run: Run) -> N
     assert "6 passed" in ran.out
 
 
+THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+def test_threads(costmgmt_database_factory):
+    def named(_):
+        with costmgmt_database_factory.fresh() as database, database.connect() as c:
+            return c.execute("SELECT current_database()").fetchone() == (database.name,)
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(named, range(60)))
+"""
+
+
+def test_the_factory_serves_several_threads(run: Run) -> None:
+    """One statement at a time goes over each of its connections."""
+    ran = run(files={"test_user.py": THREADS}, report=False)
+    assert ran.status == 0, ran.out
+
+
 AGAIN = """
 from _pytest.runner import runtestprotocol
 def pytest_runtest_protocol(item, nextitem):
