@@ -42,7 +42,10 @@ def enter(config: pytest.Config, args: list[str], effective: Any, problem: str) 
         args.extend([str(folder), f"--confcutdir={folder}"])
     config.stash[_GIVEN] = given(effective)
     if not activation.in_xdist_worker():
-        report = config.stash[_REPORT] = _early(config, effective, "report")
+        report = _early(config, effective, "report")
+        if report is not None:  # as at the run's end: where a plugin went meanwhile is not asked
+            report = str(config.invocation_params.dir / Path(report).expanduser())
+        config.stash[_REPORT] = report
         config.stash[_REPORT_PROBLEM] = report_folder.clear(
             report, getattr(effective, "xmlpath", None)
         )

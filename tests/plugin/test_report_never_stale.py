@@ -13,12 +13,14 @@ import pytest
 
 from tests.plugin.conftest import Run
 
+OLDER = "conformant, of an earlier run"
+
 
 def _older(folder: Path) -> None:
     """Put a green report of an earlier run there."""
     folder.mkdir(parents=True)
     for name in ("report.json", "report.html", "fix.sql", "junit.xml"):
-        (folder / name).write_text("conformant, of an earlier run")
+        (folder / name).write_text(OLDER)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,50 @@ def test_no_older_report_survives_a_command_that_cannot_be_read(
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in report.iterdir()) == ["report.html", "report.json"]
     assert json.loads((report / "report.json").read_text())["verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("command", "junit", "words"),
+    [
+        pytest.param(
+            ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh"], "junit.xml", "--costmgmt-report a folder",
+            id="full disk",
+        ),
+        pytest.param([], "/dev/null/junit.xml", "--junitxml a file", id="junit"),
+    ],
+)  # fmt: skip
+def test_no_older_report_survives_where_none_can_be_written(
+    tmp_path: Path, command: list[str], junit: str, words: str
+) -> None:
+    """What can be removed is, though nothing can be written, or another file stays."""
+    report = tmp_path / "report"
+    _older(report)
+    done = subprocess.run(
+        [
+            *command, sys.executable, "-m", "pytest", "--costmgmt",
+            f"--costmgmt-report={report}", f"--junitxml={report / junit}",
+        ],
+        # Python leaves half of a module's bytecode on a full disk, for whoever comes next.
+        cwd=tmp_path, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4, done.stderr
+    assert words in done.stderr
+    left = {path.name for path in report.iterdir() if path.read_text() == OLDER}
+    assert left <= ({"junit.xml"} if not command else set())
+
+
+ELSEWHERE = "import os\nos.makedirs('sub', exist_ok=True)\nos.chdir('sub')\n"
+
+
+def test_an_older_report_is_found_where_a_plugin_went_elsewhere(run: Run, tmp_path: Path) -> None:
+    """A plugin that changes the working folder when it is loaded keeps no older report."""
+    _older(tmp_path / "here" / "rel")
+    files = {"elsewhere.py": ELSEWHERE}
+    given = ["--costmgmt-requirements=koku-9", "--costmgmt-report=rel", "-p", "elsewhere"]
+    run("--costmgmt", *given, files=files, report=False)
+    written = (tmp_path / "here" / "rel" / "report.json").read_text()
+    assert json.loads(written)["verdict"] == "inconclusive"
 
 
 def test_a_junit_path_with_a_variable_is_the_one_that_pytest_means(

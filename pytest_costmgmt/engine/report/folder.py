@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +17,35 @@ from pytest_costmgmt.engine.report.model import API_VERSION, ConformanceReport, 
 from pytest_costmgmt.secret import redact
 
 REPORT, PAGE, FIXES = "report.json", "report.html", "fix.sql"
+UNFINISHED = "the run did not come to its end"
 
 
 def clear(folder: str | None, junit: str | None) -> str:
     """Replace an earlier run's reports; return what is wrong with the folder, or "".
 
     From now on until the run's end the folder says *inconclusive*: a run that is killed, or that
-    never starts, must not leave the last run's green behind.
+    never starts, must not leave the last run's green behind. So all is removed before anything is
+    written (a disk may be full), and one file that stays keeps none of the others.
     """
+    steps: list[tuple[str, str, Callable[[], None]]] = []
+    if folder is not None:
+        place, give = Path(folder).expanduser(), "--costmgmt-report a folder"
+        steps += [(folder, give, partial(remove, place / name)) for name in (REPORT, PAGE)]
+        steps.append((folder, give, partial(logs.clear, place)))
+        steps.append((folder, give, partial(write, place, unfinished(UNFINISHED), "")))
+    if junit:
+        steps.append((junit, "--junitxml a file", partial(remove, junit_path(junit))))
+    problems = [_undone(*step) for step in steps]
+    return next(filter(None, problems), "")
+
+
+def _undone(where: str, give: str, step: Callable[[], None]) -> str:
     try:
-        if junit:
-            remove(junit_path(junit))
-        if folder is not None:
-            place = Path(folder).expanduser()
-            place.mkdir(parents=True, exist_ok=True)
-            remove(place / FIXES)
-            logs.clear(place)
-            _write_report(place, unfinished("the run did not come to its end"))
+        step()
     except OSError as error:
         return (
-            f"the reports of an earlier run in {folder or junit} cannot be replaced"
-            f" ({error.strerror or error}): give --costmgmt-report a folder that can be written."
+            f"the reports of an earlier run in {where} cannot be replaced"
+            f" ({error.strerror or error}): give {give} that can be written."
         )
     return ""
 
