@@ -6,6 +6,7 @@ pytest11.py is the entry point that brings it.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,12 @@ def pytest_load_initial_conftests(
             raise
         # Another plugin's way out with status 0, before anything ran.
         raise pytest.UsageError(f"a plugin ended the run while it was set up: {error}") from None
+    except Exception as error:
+        if not decided.suite or isinstance(error, pytest.UsageError):
+            raise
+        # Python would make it 1, which is non-conformant.
+        sys.excepthook(type(error), error, error.__traceback__)
+        raise pytest.UsageError("a plugin failed while the run was set up.") from None
 
 
 def _named(effective: Any) -> bool:

@@ -242,7 +242,8 @@ class Controller:
             reason = f"the run could not start: {problem}"
             with contextlib.suppress(OSError):  # it may be the problem
                 folder.write(Path(report).expanduser(), folder.unfinished(reason), "")
-        terminal.verdict_line(self.config, "inconclusive", ["the run could not start"], [], 0.0)
+        with terminal.perhaps_unread():
+            terminal.verdict_line(self.config, "inconclusive", ["the run could not start"], [], 0.0)
 
     def finish(self, pytest_status: int) -> int:
         """Write the reports, print the verdict line; return the exit status."""
@@ -258,8 +259,9 @@ class Controller:
                 self.bend(f"the report could not be written to {self.settings.report}: {error}")
                 decided = self._verdict()
                 status = self._status(decided, pytest_status)
-        terminal.aftermath(self)
-        terminal.verdict_line(
-            self.config, decided, self.reasons(), list(report.weakens), report.run.seconds
-        )
+        with terminal.perhaps_unread():
+            terminal.aftermath(self)
+            terminal.verdict_line(
+                self.config, decided, self.reasons(), list(report.weakens), report.run.seconds
+            )
         return status

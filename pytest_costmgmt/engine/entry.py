@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ Status = int | pytest.ExitCode | None
 
 RUNNER, CONTROLLER, GUARD = "costmgmt-runner", "costmgmt-controller", "costmgmt-guard"
 
+_STREAMS = 3
+
 _GIVEN: pytest.StashKey[Mapping[str, Any]] = pytest.StashKey()
 _REPORT: pytest.StashKey[str | None] = pytest.StashKey()
 _REPORT_PROBLEM: pytest.StashKey[str] = pytest.StashKey()
@@ -34,6 +38,7 @@ def enter(config: pytest.Config, args: list[str], effective: Any, problem: str) 
     The previous report must not survive a run that does not start: it is replaced at once by an
     inconclusive one that says so, which the run's end replaces in its turn.
     """
+    _open_streams()
     folder = resource("conformance")
     # Both: pytest decides rootdir and conftests from the first, tests from the second.
     effective.file_or_dir = [str(folder)]
@@ -118,11 +123,29 @@ def guarded(config: pytest.Config, problem: str) -> Generator[None, Status, Stat
         # status is ours to say.
         controller.bend(f"the session ended with {type(error).__name__}")
         return controller.finish(int(status or 0))
+    except Exception as error:  # noqa: BLE001 - Python would make it 1, which is non-conformant
+        if not isinstance(error, BrokenPipeError):
+            sys.excepthook(type(error), error, error.__traceback__)
+        controller.bend(f"the session ended with {type(error).__name__}")
+        return controller.finish(pytest.ExitCode.INTERNAL_ERROR)
     except BaseException as error:
         controller.bend(f"the session ended with {type(error).__name__}")
         controller.finish(int(status or 0))
         raise
     return controller.finish(int(status or 0))
+
+
+def _open_streams() -> None:
+    """Give Python the streams that whoever started it closed: pytest does not do without.
+
+    Before pytest captures them: it puts back at the end what it found.
+    """
+    while (opened := os.open(os.devnull, os.O_RDWR)) < _STREAMS:  # the lowest number that is free
+        os.set_inheritable(opened, True)
+    os.close(opened)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - until Python ends
 
 
 def _begin(config: pytest.Config, controller: Controller, problem: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any, Literal
 
+from pytest_costmgmt.resources import PACKAGE
 from tests.faults.harness import Bed
 
 # What the run of these tests itself may have set.
@@ -93,15 +94,18 @@ class Target:
         target: Sequence[str] | None = None,
         prepare: Callable[[Path], Mapping[str, str]] = lambda _: {},
         reported: bool = True,
+        line: str = "",
     ) -> Ran:
         """Run the suite in the bend's folder, as a person does.
 
         ``target`` replaces the arguments that name this server; ``prepare`` does more to the
-        folder and returns more environment.
+        folder and returns more environment; ``line`` is the shell's, with the command as "$@".
         """
         folder = self.last = self.folder(bend)
         clean = {k: v for k, v in os.environ.items() if not k.startswith(INHERITED)}
-        environ = {**clean, "PYTHONPATH": str(folder), **prepare(folder), **bend.environ}
+        # The package that these tests stand beside, whatever is installed.
+        path = f"{folder}{os.pathsep}{PACKAGE.parent}"
+        environ = {**clean, "PYTHONPATH": path, **prepare(folder), **bend.environ}
         place = self.bed.folder / f"report-{self.runs}"
         arguments = [
             *(self.arguments if target is None else target),
@@ -112,7 +116,8 @@ class Target:
         if bend.hostile:
             arguments += ["-p", "hostile"]
         done = subprocess.run(
-            [sys.executable, *command, *arguments, *bend.arguments], cwd=folder, env=environ,
+            [*(["sh", "-c", line, "sh"] if line else []),
+             sys.executable, *command, *arguments, *bend.arguments], cwd=folder, env=environ,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         written, said = place / "report.json", done.stdout + done.stderr
@@ -159,6 +164,8 @@ def never_greener(ran: Ran, straight: Ran, fault: str) -> None:
         assert outcome == straight.outcomes[check] or outcome != "passed", (check, ran.said)
     if ran.status == 0:
         assert ran.report["verdict"] == "conformant", ran.said
+    if ran.status == 1:  # as if a requirement were not met
+        assert ran.report["verdict"] != "inconclusive", ran.said
     if ran.report["verdict"] == "conformant":
         assert ran.outcomes == straight.outcomes, ran.said
         assert straight.outcomes[fault] == "passed", ran.said
