@@ -58,13 +58,16 @@ def pytest_load_initial_conftests(
     effective = early_config.known_args_namespace
     if not _named(effective):
         return (yield)
-    from pytest_costmgmt.engine import activation, entry  # noqa: PLC0415 - only if named
+    from pytest_costmgmt.engine import activation  # noqa: PLC0415 - only if named
 
     decided = activation.decide(
         early_config, parser, effective, early_config.invocation_params.args
     )
     early_config.stash[_ACTIVATION] = decided
     if decided.suite:
+        activation.installed_first(early_config)
+        from pytest_costmgmt.engine import entry  # noqa: PLC0415 - only if the suite runs
+
         entry.enter(early_config, args, effective, decided.problem)
     try:
         return (yield)

@@ -91,6 +91,16 @@ def _shadowing(config: pytest.Config) -> bool:
     return (config.invocation_params.dir / "pytest_costmgmt").resolve() != PACKAGE
 
 
+def installed_first(config: pytest.Config) -> None:
+    """Have what is installed found before what lies in the working folder.
+
+    ``python -m pytest`` puts that folder first: a ``secrets.py`` or ``psycopg/`` of the user's
+    would be imported in place of Python's own, or of the driver.
+    """
+    here = {"", str(config.invocation_params.dir)}
+    sys.path.sort(key=lambda place: place in here)
+
+
 def in_xdist_worker() -> bool:
     """Say whether this process is an xdist worker.
 

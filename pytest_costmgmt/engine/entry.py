@@ -16,7 +16,7 @@ from pytest_costmgmt.engine.controller import Controller
 from pytest_costmgmt.engine.report import folder as report_folder
 from pytest_costmgmt.engine.resolved import changed, given, settings_of
 from pytest_costmgmt.engine.runner import Runner
-from pytest_costmgmt.errors import CostMgmtError, UsageProblem
+from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.options import BY_NAME
 from pytest_costmgmt.resources import resource
 from pytest_costmgmt.settings import environment
@@ -154,10 +154,11 @@ def _begin(config: pytest.Config, controller: Controller, problem: str) -> None:
         raise pytest.UsageError(problem)
     try:
         controller.begin(settings_of(config))
-    except UsageProblem as error:
-        raise pytest.UsageError(str(error)) from None
     except CostMgmtError as error:
         raise pytest.UsageError(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - Python would make it 1, which is non-conformant
+        sys.excepthook(type(error), error, error.__traceback__)
+        raise pytest.UsageError(f"{type(error).__name__}, as told above") from None
     config.pluginmanager.register(controller, CONTROLLER)
 
 

@@ -119,3 +119,26 @@ def test_a_target_with_paths_runs_the_users_tests_without_a_verdict(run: Run) ->
     assert ran.status == 0
     assert "no conformance verdict: user tests" in ran.last
     assert ran.report is None
+
+
+SHADOWS = {"psycopg/__init__.py": "", "jinja2.py": "", "msgspec.py": "", "secrets.py": ""}
+
+
+def test_what_lies_in_the_working_folder_stands_in_for_nothing(run: Run) -> None:
+    """A user's module named as one that we import is not imported by ``python -m pytest``."""
+    ran = run("--costmgmt-dsn=host=127.0.0.1 port=1 user=koku dbname=koku", files=SHADOWS)
+    assert ran.status == 8, ran.out
+    assert "Traceback" not in ran.out
+    assert "error: CM-CON-001 " in ran.out
+
+
+IMPORTED = {"ipaddress.py": "", "early.py": "import ipaddress\n"}
+
+
+def test_what_was_imported_before_is_told_and_never_non_conformant(run: Run) -> None:
+    """Where a plugin imported it before us, the traceback names it, and the status is 4."""
+    ran = run("--costmgmt-dsn=host=db user=koku", "-p", "early", files=IMPORTED)
+    assert ran.status == 4, ran.out
+    assert "here/ipaddress.py" in ran.out
+    assert ran.report is not None
+    assert ran.report["reasons"] == ["the run could not start: ImportError, as told above"]
