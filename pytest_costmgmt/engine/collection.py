@@ -85,6 +85,9 @@ class CheckItem(pytest.Function):
     def runtest(self) -> None:
         """Run the check with its evidence open."""
         self.runs += 1
+        known = {check.id: check.function for check in catalogue.load()}
+        if known.get(self.check.id) != self.check.function:
+            raise RuntimeError(f"{self.check.id} is not as the catalogue has it")
         function = getattr(catalogue.load_module(self.path), self.check.function)
         facts = {
             name: suite_fixtures.FACTS[name](self.config)

@@ -119,7 +119,7 @@ class Controller:
         """Record a result; consider dependencies before anybody else sees the report."""
         data = getattr(report, "costmgmt", None)
         if data is not None:
-            self._record(report, outcome.from_wire(data))
+            self._record(report, outcome.borne_out(outcome.from_wire(data)))
         elif not report.nodeid.startswith(NODE_ID):
             self.bend(f"{report.nodeid}, which is no check, ran among the checks")
         elif report.when not in PHASES:

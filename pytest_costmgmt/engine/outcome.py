@@ -77,6 +77,22 @@ def outcome_of(judgement: Judgement | None, problem: str) -> tuple[Outcome, str]
     return "passed", judgement.summary or f"examined: {', '.join(judgement.examined)}"
 
 
+def borne_out(result: Result) -> Result:
+    """Return a told result, or an error where its own Judgement does not say what it says.
+
+    Another plugin may have given it another word on its way.
+
+    >>> borne_out(Result(id="CM-ROL-001", outcome="passed")).summary
+    'told as passed, which its evidence does not bear out'
+    """
+    if result.outcome not in {"passed", "failed", "unverifiable", "not-supported"}:
+        return result
+    if outcome_of(result.judgement, "")[0] == result.outcome:
+        return result
+    told = f"told as {result.outcome}, which its evidence does not bear out"
+    return msgspec.structs.replace(result, outcome="error", summary=told, foreign=True)
+
+
 def settle(
     expected: Iterable[Check],
     attempts: Mapping[str, list[Result]],

@@ -80,6 +80,29 @@ REMOVED = [
     )
     for where in ("Outside", "LoggedOutside")
 ]
+FORGE = "getattr(report, 'costmgmt', {})['outcome'] = 'passed'"
+FORGED = [
+    Bend(
+        id=f"result-forged-{where}",
+        hostile=FLIP.format(
+            how="getattr(report, 'costmgmt', {})['outcome'] = 'passed'", where=where
+        ),
+        named="does not bear out",
+    )
+    for where in ("Outside", "LoggedOutside")
+] + [
+    Bend(
+        id="check-exchanged",
+        hostile="""
+            import msgspec
+            def pytest_collection_modifyitems(items):
+                role = next(i.check for i in items if i.check.id == "CM-ROL-001")
+                for item in items:
+                    item.check = msgspec.structs.replace(role, id=item.check.id)
+        """,
+        named="not as the catalogue has it",
+    ),
+]
 REPLACED = [
     Bend(
         id="report-replaced",
@@ -329,7 +352,7 @@ ALONE = [
 
 
 @pytest.mark.parametrize(
-    "bend", [*MARKS, *FLIPS, *REMOVED, *REPLACED, *ATTEMPTS], ids=lambda b: b.id
+    "bend", [*MARKS, *FLIPS, *REMOVED, *FORGED, *REPLACED, *ATTEMPTS], ids=lambda b: b.id
 )
 def test_a_report_cannot_bend_the_verdict(pair: Pair, bend: Bend) -> None:
     """Marks, flips and second attempts leave the outcome that the evidence gave."""
