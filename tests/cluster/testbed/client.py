@@ -117,8 +117,10 @@ class Client:
     def _discover(self) -> None:
         """Learn every kind by its names, as kubectl does: the core's come first."""
         groups = self._read("/apis")["groups"]
-        versions = [each["preferredVersion"]["groupVersion"] for each in groups]
-        for version in ("v1", *versions):
+        preferred = [each["preferredVersion"]["groupVersion"] for each in groups]
+        # What is applied may be of another version than the one by which a kind is read.
+        served = [each["groupVersion"] for group in groups for each in group["versions"]]
+        for version in dict.fromkeys(("v1", *preferred, *served)):
             base = f"/apis/{version}" if "/" in version else f"/api/{version}"
             for each in self._read(base)["resources"]:
                 if "/" in each["name"]:
