@@ -6,6 +6,7 @@ from pytest_costmgmt.engine.check import MUST, READ_ONLY, SHOULD, check
 from pytest_costmgmt.engine.evidence import require
 from pytest_costmgmt.facts.catalog import Catalog
 from pytest_costmgmt.judge import privileges as judge
+from pytest_costmgmt.judge.own_use import own_use
 from pytest_costmgmt.requirements.model import Requirements
 
 
@@ -108,12 +109,14 @@ def test_ownership(costmgmt_catalog: Catalog, costmgmt_requirements: Requirement
     effect=READ_ONLY,
     since="1.0",
     rationale=(
-        "A REVOKE that is meant for others can shut out the owner, too: then every request that"
-        " reads that table fails, while an administrator sees all in order."
+        "A REVOKE that is meant for others can shut out the owner, too, and so can row level"
+        " security that is forced, a rule, and default privileges, which wait for the next table:"
+        " the application fails, while an administrator sees all in order."
     ),
-    reference="PostgreSQL's documentation, Privileges (an owner can revoke its own)",
+    reference="PostgreSQL's documentation, Privileges (an owner can revoke its own); Row Security"
+    " Policies; ALTER DEFAULT PRIVILEGES",
     after=("CM-CON-002",),
 )
 def test_use_of_what_is_owned(costmgmt_catalog: Catalog) -> None:
-    """The application's role MUST be able to use the tables, sequences and schemas it owns."""
-    require(judge.own_use(costmgmt_catalog.privileges))
+    """The application's role MUST be able to use what it owns, and what it will create."""
+    require(own_use(costmgmt_catalog.privileges))

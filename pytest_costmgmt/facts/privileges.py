@@ -24,9 +24,15 @@ class ForeignObjects(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShutObjects(msgspec.Struct, frozen=True, kw_only=True):
-    """Objects of one kind that the application's role owns, and on which it lacks privileges."""
+    """Objects of one kind that the application's role owns, and of which it is kept.
+
+    ``why`` privilege: it lacks them; row security: it is forced, and no policy lets the owner do
+    what is ``lacking``; rule: it does something else instead; default: each new object of this
+    kind will lack them.
+    """
 
     kind: str
+    why: str = "privilege"
     lacking: str
     count: int
     examples: tuple[str, ...]
@@ -65,7 +71,7 @@ class PrivilegeFacts(msgspec.Struct, frozen=True, kw_only=True):
 # extensions belong to whoever created the extension, rightly.
 _QUERY = """
 WITH me AS (
-  SELECT r.oid, r.rolsuper FROM pg_catalog.pg_roles r
+  SELECT r.oid, r.rolsuper, r.rolbypassrls FROM pg_catalog.pg_roles r
    WHERE r.rolname OPERATOR(pg_catalog.=) %(role)s::pg_catalog.name
 ), mine AS (
   SELECT r.oid FROM pg_catalog.pg_roles r, me
@@ -116,8 +122,8 @@ WITH me AS (
          AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog."char")
 ), lacking AS (
   -- Without an ACL of its own an object is its owner's to use: only the others are looked at.
-  SELECT 'schema' AS kind, o.nspname AS schema, pg_catalog.quote_ident(o.nspname) AS name,
-         pg_catalog.concat_ws(', ',
+  SELECT 'schema' AS kind, 'privilege' AS why, o.nspname AS schema,
+         pg_catalog.quote_ident(o.nspname) AS name, pg_catalog.concat_ws(', ',
            CASE WHEN NOT pg_catalog.has_schema_privilege(me.oid, o.oid, 'USAGE') THEN 'USAGE' END,
            CASE WHEN NOT pg_catalog.has_schema_privilege(me.oid, o.oid, 'CREATE') THEN 'CREATE' END
          ) AS rights
@@ -125,7 +131,7 @@ WITH me AS (
    WHERE o.nspacl IS NOT NULL AND o.nspname OPERATOR(pg_catalog.<>) 'public'::pg_catalog.name
      AND o.nspowner OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT mine.oid FROM mine))
   UNION ALL
-  SELECT 'table', o.nspname, pg_catalog.format('%%I.%%I', o.nspname, c.relname),
+  SELECT 'table', 'privilege', o.nspname, pg_catalog.format('%%I.%%I', o.nspname, c.relname),
          pg_catalog.concat_ws(', ',
            CASE WHEN NOT pg_catalog.has_table_privilege(me.oid, c.oid, 'SELECT') THEN 'SELECT' END,
            CASE WHEN NOT pg_catalog.has_table_privilege(me.oid, c.oid, 'INSERT') THEN 'INSERT' END,
@@ -136,19 +142,67 @@ WITH me AS (
      AND c.relacl IS NOT NULL
      AND c.relowner OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT mine.oid FROM mine))
   UNION ALL
-  SELECT 'sequence', o.nspname, pg_catalog.format('%%I.%%I', o.nspname, c.relname),
+  SELECT 'sequence', 'privilege', o.nspname, pg_catalog.format('%%I.%%I', o.nspname, c.relname),
          CASE WHEN pg_catalog.has_sequence_privilege(me.oid, c.oid, 'USAGE, UPDATE')
               THEN '' ELSE 'USAGE' END
     FROM me, pg_catalog.pg_class c JOIN ours o ON o.oid OPERATOR(pg_catalog.=) c.relnamespace
    WHERE c.relkind OPERATOR(pg_catalog.=) 'S'::pg_catalog."char" AND c.relacl IS NOT NULL
      AND c.relowner OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT mine.oid FROM mine))
+  UNION ALL
+  SELECT 'function', 'privilege', o.nspname, pg_catalog.format('%%I.%%I(%%s)', o.nspname, p.proname,
+           pg_catalog.pg_get_function_identity_arguments(p.oid)), 'EXECUTE'
+    FROM me, pg_catalog.pg_proc p JOIN ours o ON o.oid OPERATOR(pg_catalog.=) p.pronamespace
+   WHERE p.proacl IS NOT NULL AND NOT pg_catalog.has_function_privilege(me.oid, p.oid, 'EXECUTE')
+     AND p.proowner OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT mine.oid FROM mine))
+  UNION ALL
+  SELECT 'table', 'row security', o.nspname, pg_catalog.format('%%I.%%I', o.nspname, c.relname),
+         (SELECT pg_catalog.string_agg(d.done, ', ')
+            FROM (VALUES ('r'::pg_catalog."char", 'SELECT'), ('a', 'INSERT'), ('w', 'UPDATE'),
+                         ('d', 'DELETE')) d(command, done)
+           WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_policy p
+                  WHERE p.polrelid OPERATOR(pg_catalog.=) c.oid AND p.polpermissive
+                    AND p.polcmd OPERATOR(pg_catalog.=) ANY (ARRAY['*', d.command])
+                    AND p.polroles OPERATOR(pg_catalog.&&) (0::pg_catalog.oid
+                        OPERATOR(pg_catalog.||) ARRAY(SELECT mine.oid FROM mine))))
+    FROM me, pg_catalog.pg_class c JOIN ours o ON o.oid OPERATOR(pg_catalog.=) c.relnamespace
+   WHERE c.relrowsecurity AND c.relforcerowsecurity AND NOT me.rolsuper AND NOT me.rolbypassrls
+     AND c.relowner OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT mine.oid FROM mine))
+  UNION ALL
+  SELECT 'table', 'rule', o.nspname, pg_catalog.format('%%I.%%I', o.nspname, c.relname),
+         CASE WHEN w.ev_type OPERATOR(pg_catalog.=) '2'::pg_catalog."char" THEN 'UPDATE'
+              WHEN w.ev_type OPERATOR(pg_catalog.=) '3'::pg_catalog."char" THEN 'INSERT'
+              ELSE 'DELETE' END
+    FROM pg_catalog.pg_rewrite w
+    JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) w.ev_class
+    JOIN ours o ON o.oid OPERATOR(pg_catalog.=) c.relnamespace
+   WHERE c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p']::pg_catalog."char"[])
+     AND w.is_instead
+     AND w.ev_enabled OPERATOR(pg_catalog.=) ANY (ARRAY['O', 'A']::pg_catalog."char"[])
+     AND c.relowner OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT mine.oid FROM mine))
+  UNION ALL
+  -- One without a schema stands for the privileges that are else built in: others only add to it.
+  SELECT n.kind, 'default', '', '', pg_catalog.array_to_string(ARRAY(
+           SELECT pg_catalog.unnest(n.needed)
+           EXCEPT SELECT a.privilege_type FROM pg_catalog.aclexplode(d.defaclacl) a
+            WHERE a.grantee OPERATOR(pg_catalog.=) ANY (
+                    0::pg_catalog.oid OPERATOR(pg_catalog.||) ARRAY(SELECT mine.oid FROM mine))
+           ORDER BY 1), ', ')
+    FROM me, pg_catalog.pg_default_acl d
+    JOIN (VALUES
+      ('r'::pg_catalog."char", 'table',
+       '{SELECT,INSERT,UPDATE,DELETE,REFERENCES,TRIGGER}'::pg_catalog.text[]),
+      ('S', 'sequence', '{USAGE}'), ('f', 'function', '{EXECUTE}'),
+      ('n', 'schema', '{USAGE,CREATE}'), ('T', 'type', '{USAGE}')
+    ) n(of, kind, needed) ON n.of OPERATOR(pg_catalog.=) d.defaclobjtype
+   WHERE d.defaclrole OPERATOR(pg_catalog.=) me.oid AND NOT me.rolsuper
+     AND d.defaclnamespace OPERATOR(pg_catalog.=) 0::pg_catalog.oid
 ), shut AS (
-  SELECT l.kind, l.rights AS lacking, pg_catalog.count(*) AS count,
+  SELECT l.kind, l.why, l.rights AS lacking, pg_catalog.count(*) AS count,
          (pg_catalog.array_agg(l.name ORDER BY l.name)
          )[1:%(examples)s::pg_catalog.int4] AS examples,
          pg_catalog.array_agg(DISTINCT l.schema) AS schemas
     FROM lacking l WHERE l.rights OPERATOR(pg_catalog.<>) ''
-   GROUP BY l.kind, l.rights
+   GROUP BY l.kind, l.why, l.rights
 ), groups AS (
   SELECT x.kind, pg_catalog.pg_get_userbyid(x.owner) AS owner, pg_catalog.count(*) AS count,
          (pg_catalog.array_agg(x.name ORDER BY x.name))[1:%(examples)s::pg_catalog.int4] AS examples
@@ -184,8 +238,8 @@ SELECT pg_catalog.jsonb_build_object(
      'owner', g.owner, 'count', g.count, 'examples', g.examples) ORDER BY g.kind, g.owner)
      FROM groups g WHERE EXISTS (SELECT FROM me)), '[]'::pg_catalog.jsonb),
   'shut', coalesce((SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('kind', s.kind,
-     'lacking', s.lacking, 'count', s.count, 'examples', s.examples, 'schemas', s.schemas)
-     ORDER BY s.kind, s.lacking) FROM shut s), '[]'::pg_catalog.jsonb)
+     'why', s.why, 'lacking', s.lacking, 'count', s.count, 'examples', s.examples,
+     'schemas', s.schemas) ORDER BY s.why, s.kind, s.lacking) FROM shut s), '[]'::pg_catalog.jsonb)
 )::pg_catalog.text
 """
 

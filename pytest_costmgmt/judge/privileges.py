@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from pytest_costmgmt.facts.privileges import ForeignObjects, PrivilegeFacts, ShutObjects
+from pytest_costmgmt.facts.privileges import ForeignObjects, PrivilegeFacts
 from pytest_costmgmt.facts.server import EventTrigger
 from pytest_costmgmt.facts.used_privileges import DATABASE, PUBLIC, TEMPORARY, Attempted
 from pytest_costmgmt.judge.finding import Finding, Fix, Judgement, Unverified, judgement
@@ -149,49 +149,6 @@ def ownership(facts: PrivilegeFacts, requirements: Requirements) -> Judgement:
         findings,
         summary=f"role {facts.role} can alter everything in {where}",
     )
-
-
-def own_use(facts: PrivilegeFacts) -> Judgement:
-    """Judge whether the application may use what it owns: an owner can be shut out by a REVOKE."""
-    findings = []
-    if facts.shut:
-        count = sum(group.count for group in facts.shut)
-        findings.append(
-            Finding(
-                summary=f"role {facts.role} may not use {count} of its own objects",
-                expected="SELECT, INSERT, UPDATE and DELETE on its tables, USAGE on its sequences,"
-                " USAGE and CREATE on its schemas",
-                found="; ".join(map(_told_shut, facts.shut)),
-                fix=Fix(
-                    kind="sql",
-                    text="\n".join(_open_again(facts)),
-                    needs=f"role {facts.role}, which owns them, or superuser",
-                    database=facts.database,
-                ),
-            )
-        )
-    where = f"{facts.schemas} schemas with a table of migrations"
-    return judgement(
-        [f"what role {facts.role} owns in database {facts.database}: {where}"],
-        findings,
-        summary=f"role {facts.role} may use all that it owns in {where}",
-    )
-
-
-def _told_shut(group: ShutObjects) -> str:
-    more = group.count - len(group.examples)
-    rest = f" and {more} more" if more > 0 else ""
-    noun = group.kind if group.count == 1 else f"{group.kind}s"
-    return f"no {group.lacking} on {group.count} {noun}: {', '.join(group.examples)}{rest}"
-
-
-def _open_again(facts: PrivilegeFacts) -> Iterator[str]:
-    role = ident(facts.role)
-    for schema in sorted({schema for group in facts.shut for schema in group.schemas}):
-        if schema != "public":
-            yield f"GRANT ALL ON SCHEMA {ident(schema)} TO {role};"
-        yield f"GRANT ALL ON ALL TABLES IN SCHEMA {ident(schema)} TO {role};"
-        yield f"GRANT ALL ON ALL SEQUENCES IN SCHEMA {ident(schema)} TO {role};"
 
 
 class _Tried:

@@ -72,6 +72,42 @@ FAULTS = [
         plant=_sql("REVOKE ALL ON SEQUENCE acct1000001.django_migrations_id_seq FROM {role}"),
     ),
     Fault(
+        # Whoever hardens a server: every function is closed, also to who owns it.
+        id="prv-owner-shut-out-of-its-functions",
+        check="CM-PRV-006",
+        plant=_sql(
+            "REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA org1000002 FROM PUBLIC, {role}",
+        ),
+    ),
+    Fault(
+        # An administrator sees the rows, and a backup as superuser has them.
+        id="prv-rows-hidden-by-row-security",
+        check="CM-PRV-006",
+        plant=_sql(
+            "ALTER TABLE acct1000001.reporting_rate ENABLE ROW LEVEL SECURITY",
+            "ALTER TABLE acct1000001.reporting_rate FORCE ROW LEVEL SECURITY",
+            "CREATE POLICY readers ON acct1000001.reporting_rate FOR SELECT USING (true)",
+        ),
+    ),
+    Fault(
+        id="prv-rule-instead-of-a-record",
+        check="CM-PRV-006",
+        plant=_sql(
+            "CREATE RULE frozen AS ON INSERT TO org1000002.django_migrations DO INSTEAD NOTHING",
+        ),
+    ),
+    Fault(
+        # Nothing shows before the next table is made.
+        id="prv-owner-shut-out-of-what-is-to-come",
+        check="CM-PRV-006",
+        plant=_sql(
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {role} REVOKE ALL ON TABLES FROM {role}",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {role} REVOKE ALL ON SCHEMAS FROM {role}",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {role} REVOKE ALL ON FUNCTIONS FROM {role}, PUBLIC",
+        ),
+        as_admin=False,
+    ),
+    Fault(
         id="prv-restored-as-postgres",
         check="CM-PRV-005",
         plant=_sql(

@@ -76,6 +76,23 @@ VARIANTS = (
         ),
     ),
     Fault(
+        id="row-security-rules-and-default-privileges-that-leave-the-owner-its-own",
+        check="",
+        plant=admin(
+            "CREATE ROLE auditor",
+            "ALTER TABLE acct1000001.reporting_rate ENABLE ROW LEVEL SECURITY",
+            "CREATE POLICY auditors ON acct1000001.reporting_rate TO auditor USING (false)",
+            "CREATE RULE noted AS ON UPDATE TO acct1000001.reporting_tag DO ALSO SELECT 1",
+            "CREATE RULE off AS ON DELETE TO acct1000001.reporting_tag DO INSTEAD NOTHING",
+            "ALTER TABLE acct1000001.reporting_tag DISABLE RULE off",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {role} REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {role} GRANT SELECT ON TABLES TO auditor",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE {role} IN SCHEMA public"
+            " GRANT SELECT ON TABLES TO auditor",
+        ),
+        options=SCRATCH,
+    ),
+    Fault(
         id="a-tablespace-in-which-the-role-may-create",
         check="",
         plant=admin(

@@ -9,6 +9,7 @@ from pytest_costmgmt.facts.catalog import Catalog
 from pytest_costmgmt.facts.context import Context
 from pytest_costmgmt.judge import collations, privileges, server, session
 from pytest_costmgmt.judge.finding import Judgement
+from pytest_costmgmt.judge.own_use import own_use
 from pytest_costmgmt.judge.sqltext import ident, literal
 from pytest_costmgmt.postgres.connect import connect
 from pytest_costmgmt.postgres.login import Login
@@ -103,7 +104,7 @@ def judged(bed: Bed, facts: Catalog) -> dict[str, Judgement]:
         "temporary": privileges.temporary_tables(facts.privileges, triggers),
         "language": privileges.language(facts.privileges),
         "ownership": privileges.ownership(facts.privileges, needs),
-        "own use": privileges.own_use(facts.privileges),
+        "own use": own_use(facts.privileges),
     }
 
 
