@@ -53,7 +53,7 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 class Lacking(msgspec.Struct, frozen=True):
-    """How many of the template's tables and triggers a schema lacks, and the first of them."""
+    """How many of the template's tables, keys and triggers a schema lacks, and the first."""
 
     schema: str
     count: int
@@ -67,8 +67,8 @@ class MigrationFacts(msgspec.Struct, frozen=True, kw_only=True):
     not see to the reason. ``tenants`` are the tenant table's rows, None if there is none, or if
     ``tenants_unreadable`` says why they cannot be seen. ``public_tables`` are some names of tables
     beside a missing ``django_migrations``. ``lacking`` tells of schemas that record what the
-    template schema does, and lack some of its tables or triggers; ``behind`` names those whose
-    next record would get an id that is there.
+    template schema does, and lack some of its tables, keys or triggers; ``behind`` names those
+    whose next record would get an id that is there, ``unnumbered`` those where it would get none.
     """
 
     database: str
@@ -82,6 +82,7 @@ class MigrationFacts(msgspec.Struct, frozen=True, kw_only=True):
     public_tables: tuple[str, ...] = ()
     lacking: tuple[Lacking, ...] = ()
     behind: tuple[str, ...] = ()
+    unnumbered: tuple[str, ...] = ()
 
     @property
     def recording(self) -> frozenset[str]:
@@ -98,7 +99,8 @@ class MigrationFacts(msgspec.Struct, frozen=True, kw_only=True):
 class _Table(NamedTuple):
     """A schema and its ``django_migrations``: ``quoted`` is None where there is none.
 
-    ``sequence`` gives its ids, and is None where none does, or where it may not be read.
+    ``sequence`` gives its ids, and is None where none does, or where it may not be read;
+    ``numbered`` says whether anything gives them.
     """
 
     schema: str
@@ -106,6 +108,7 @@ class _Table(NamedTuple):
     usage: bool
     select: bool
     columns: bool
+    numbered: bool
     sequence: str | None
 
     @property
@@ -126,6 +129,8 @@ SELECT n.nspname::pg_catalog.text,
        COALESCE(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false),
        3 = (SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
             WHERE a.attrelid = c.oid AND a.attname IN ('id', 'app', 'name')),
+       EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid
+               AND a.attname = 'id' AND (a.atthasdef OR a.attidentity <> '')),
        (SELECT pg_catalog.format('%%I.%%I', w.nspname, q.relname)
         FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attribute a
              ON a.attrelid = c.oid AND a.attname = 'id' AND a.attnum = d.refobjsubid
@@ -159,8 +164,9 @@ WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p') AND NOT EXISTS (
     AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass)
 ORDER BY 1 LIMIT %(limit)s"""
 
-# Partitions come and go with the months. A table's triggers are looked at where the table is:
-# koku's keep the partitions. The same names stand in every schema, as it clones them.
+# Partitions come and go with the months. A table's triggers and keys are looked at where the table
+# is: koku's triggers keep the partitions. Tables and triggers have the same names in every schema,
+# as koku clones them; keys are counted, for some of theirs PostgreSQL makes up.
 _LACKING = """
 WITH template AS (
   SELECT c.oid, c.relname FROM pg_catalog.pg_class c
@@ -168,6 +174,26 @@ WITH template AS (
    WHERE n.nspname = %(template)s AND c.relkind IN ('r', 'p') AND NOT c.relispartition
 ), schemas AS (
   SELECT n.oid, n.nspname FROM pg_catalog.pg_namespace n WHERE n.nspname = ANY (%(schemas)s)
+), keys AS (  -- one row a table and no join with another: nobody knows how many there are
+  SELECT n.nspname, c.relname,
+         pg_catalog.count(*) FILTER (WHERE k.kind = 'p') AS primary_keys,
+         pg_catalog.count(*) FILTER (WHERE k.kind = 'u') AS unique_indexes,
+         pg_catalog.count(*) FILTER (WHERE k.kind = 'f') AS foreign_keys
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN (
+      SELECT i.indrelid AS of, CASE WHEN i.indisprimary THEN 'p' ELSE 'u' END AS kind
+        FROM pg_catalog.pg_index i WHERE i.indisunique
+      UNION ALL
+      SELECT f.conrelid, 'f' FROM pg_catalog.pg_constraint f
+       WHERE f.contype = 'f' AND f.conparentid = 0) k ON k.of = c.oid
+   WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+     AND (n.nspname = ANY (%(schemas)s) OR n.nspname = %(template)s)
+   GROUP BY c.oid, n.nspname, c.relname
+), beside AS (
+  SELECT k.*, pg_catalog.max(k.primary_keys) FILTER (WHERE k.nspname = %(template)s) OVER same AS p,
+         pg_catalog.max(k.unique_indexes) FILTER (WHERE k.nspname = %(template)s) OVER same AS u,
+         pg_catalog.max(k.foreign_keys) FILTER (WHERE k.nspname = %(template)s) OVER same AS f
+    FROM keys k WINDOW same AS (PARTITION BY k.relname)
 ), lost AS (
   SELECT s.nspname, t.relname::pg_catalog.text AS what
     FROM template t CROSS JOIN schemas s
@@ -184,6 +210,12 @@ WITH template AS (
     LEFT JOIN pg_catalog.pg_trigger h ON h.tgrelid = c.oid AND h.tgname = g.tgname
    WHERE NOT g.tgisinternal AND g.tgenabled IN ('O', 'A')
      AND (h.oid IS NULL OR h.tgenabled NOT IN ('O', 'A'))
+  UNION ALL
+  SELECT b.nspname, pg_catalog.format('%%s of %%s%%s', v.kind, b.relname, CASE WHEN v.needed > 1
+         THEN pg_catalog.format(' (%%s of %%s)', v.needed - v.there, v.needed) ELSE '' END)
+    FROM beside b CROSS JOIN LATERAL (VALUES ('primary key', b.primary_keys, b.p),
+      ('unique index', b.unique_indexes, b.u), ('foreign key', b.foreign_keys, b.f)
+    ) AS v(kind, there, needed) WHERE v.there < v.needed
 )
 SELECT l.nspname::pg_catalog.text, pg_catalog.count(*),
        (pg_catalog.array_agg(l.what ORDER BY l.what))[1:%(limit)s]
@@ -229,6 +261,7 @@ def read(cursor: Any, requirements: Requirements, expected: Expected | None) -> 
         public_tables=_public_tables(cursor, needs, having),
         lacking=_lacking(cursor, needs, recorded),
         behind=behind,
+        unnumbered=tuple(table.schema for table in readable if not table.numbered),
     )
 
 

@@ -42,6 +42,7 @@ def recorded(facts: MigrationFacts, requirements: Requirements, context: Context
         *_no_table(facts, without, needs),
         *_no_rows(facts, empty, needs),
         *_behind(facts, [name for name in facts.behind if name in should], needs),
+        *_unnumbered(facts, [name for name in facts.unnumbered if name in should], needs),
         *_no_entry(facts, needs, context),
     ]
     return judgement(
@@ -99,6 +100,22 @@ def _behind(facts: MigrationFacts, late: Sequence[str], needs: MigrationNeeds) -
             found="a sequence that is behind: rows were copied without it (logical replication,"
             " a migration service, a dump of the data alone), and the other tables' likely too",
             fix=words.move_sequences(facts, late),
+        )
+    ]
+
+
+def _unnumbered(
+    facts: MigrationFacts, names: Sequence[str], needs: MigrationNeeds
+) -> list[Finding]:
+    if not names:
+        return []
+    return [
+        Finding(
+            summary=f"{schemas(names)} cannot record the next migration: nothing gives it an id",
+            expected=f"an identity, or a default from a sequence, for the id in {needs.table}",
+            found="neither: the tables were made anew without what numbers their rows (a migration"
+            " service, CREATE TABLE AS), and the other tables likely too",
+            fix=words.number_again(facts, names, needs),
         )
     ]
 
@@ -206,7 +223,7 @@ def leftovers(facts: MigrationFacts, requirements: Requirements, context: Contex
 def tenants(facts: MigrationFacts, requirements: Requirements, context: Context) -> Judgement:
     """Judge that every row of the tenant table has its schema, and no part of it is missing.
 
-    A schema that records what the template does has all of the template's tables and triggers.
+    A schema that records what the template does has all of its tables, keys and triggers.
     """
     if (nothing := _nothing_yet(facts, context)) is not None:
         return nothing
@@ -229,7 +246,7 @@ def tenants(facts: MigrationFacts, requirements: Requirements, context: Context)
             summary=f"the schema of tenant {lost.schema!r} lacks"
             f" {counted(range(lost.count), 'object')}: {', '.join(lost.examples)}"
             + (" ..." if lost.count > len(lost.examples) else ""),
-            expected=f"every table and trigger of schema {ident(needs.template_schema)}: both"
+            expected=f"every table, key and trigger of {ident(needs.template_schema)}: both"
             " record the same migrations",
             found="recorded as made, and gone: dropped, or a restore went on after an error",
             fix=words.restore_tables(lost.schema),

@@ -33,7 +33,26 @@ def copy_of_records(schema: str, source: str = "template0") -> tuple[str, ...]:
         "'CREATE TABLE IF NOT EXISTS %s.%I (LIKE %s.%I INCLUDING ALL)',"
         f" '{schema}', one, '{source}', one); END LOOP; END $$"
     )
-    return tables, copy_of_triggers(schema, source), copy_of_rows(schema, source)
+    return (
+        tables,
+        copy_of_foreign_keys(schema, source),
+        copy_of_triggers(schema, source),
+        copy_of_rows(schema, source),
+    )
+
+
+def copy_of_foreign_keys(schema: str, source: str = "template0") -> str:
+    """Return what gives the tables of a schema the foreign keys of another's that they lack."""
+    return (
+        "DO $$ DECLARE one record; BEGIN FOR one IN SELECT c.relname, k.conname,"
+        " pg_get_constraintdef(k.oid) AS key FROM pg_constraint k JOIN pg_class c"
+        f" ON c.oid = k.conrelid AND c.relnamespace = '{source}'::regnamespace"
+        f" JOIN pg_class d ON d.relname = c.relname AND d.relnamespace = '{schema}'::regnamespace"
+        " WHERE k.contype = 'f' AND k.conparentid = 0 AND NOT EXISTS (SELECT FROM pg_constraint o"
+        " WHERE o.conrelid = d.oid AND o.conname = k.conname) LOOP"
+        f" EXECUTE format('ALTER TABLE %s.%I ADD CONSTRAINT %I %s', '{schema}', one.relname,"
+        f" one.conname, replace(one.key, ' {source}.', ' {schema}.')); END LOOP; END $$"
+    )
 
 
 def copy_of_triggers(schema: str, source: str = "template0") -> str:
@@ -160,6 +179,15 @@ FAULTS = [
         ),
     ),
     Fault(
+        # As a migration service leaves it, which makes the tables by itself.
+        id="mig-ids-that-nothing-gives",
+        check="CM-MIG-001",
+        plant=app(
+            f"ALTER TABLE {ORG}.django_migrations ALTER id DROP IDENTITY IF EXISTS",
+            f"ALTER TABLE {ORG}.django_migrations ALTER id DROP DEFAULT",
+        ),
+    ),
+    Fault(
         id="mig-tenant-schema-dropped",
         check="CM-MIG-005",
         plant=app(f"DROP SCHEMA {ORG} CASCADE"),
@@ -171,6 +199,13 @@ FAULTS = [
         check="CM-MIG-005",
         plant=app(f"ALTER TABLE {ACCT}.reporting_invoice RENAME TO gone"),
         fix=app(f"ALTER TABLE {ACCT}.gone RENAME TO reporting_invoice"),
+    ),
+    Fault(
+        # What `psql < dump` leaves where rows broke the keys that come after them.
+        id="mig-tenant-keys-lost",
+        check="CM-MIG-005",
+        plant=app(f"ALTER TABLE {ORG}.reporting_tag DROP CONSTRAINT reporting_tag_pkey"),
+        fix=app(f"ALTER TABLE {ORG}.reporting_tag ADD PRIMARY KEY (id)"),
     ),
     Fault(
         # What `pg_restore --data-only --disable-triggers` leaves, which stopped halfway.

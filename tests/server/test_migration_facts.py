@@ -298,6 +298,54 @@ def test_a_tenant_is_held_against_its_template_table_by_table(database: Login) -
     }
 
 
+def test_a_tenant_is_held_against_its_template_key_by_key(database: Login) -> None:
+    """Fewer keys of a kind are told, whatever their names; a partition's are its table's."""
+    execute(
+        database,
+        "CREATE TABLE template0.costs (at date PRIMARY KEY, a int UNIQUE, b int)",
+        "CREATE UNIQUE INDEX ON template0.costs (b) WHERE b > 0",
+        "CREATE TABLE template0.lines (at date REFERENCES template0.costs) PARTITION BY RANGE (at)",
+        "CREATE TABLE template0.lines_default PARTITION OF template0.lines DEFAULT",
+    )
+    tenant(database, "acct1", "org2", "org3")
+    for name in ("acct1", "org2", "org3"):
+        execute(
+            database,
+            f"CREATE TABLE {name}.costs (LIKE template0.costs INCLUDING ALL)",
+            f"CREATE TABLE {name}.lines (at date) PARTITION BY RANGE (at)",
+            f"ALTER TABLE {name}.lines ADD CONSTRAINT other FOREIGN KEY (at)"
+            f" REFERENCES {name}.costs",
+        )
+    assert read(database).lacking == ()
+    execute(
+        database,
+        "ALTER TABLE org2.lines DROP CONSTRAINT other",
+        "ALTER TABLE org2.costs DROP CONSTRAINT costs_pkey CASCADE",
+        "DROP INDEX org3.costs_b_idx",
+    )
+    assert read(database).lacking == (
+        facts.Lacking("org2", 2, ("foreign key of lines", "primary key of costs")),
+        facts.Lacking("org3", 1, ("unique index of costs (1 of 2)",)),
+    )
+
+
+def test_ids_that_nothing_gives_are_given_again_by_the_fix(database: Login) -> None:
+    """A table of records that was made anew without its identity cannot take the next one."""
+    tenant(database, "acct1", 'Ö"rg')
+    execute(
+        database,
+        'ALTER TABLE "Ö""rg".django_migrations ALTER id DROP IDENTITY,'
+        " DROP CONSTRAINT django_migrations_pkey, ALTER id DROP NOT NULL",
+    )
+    found = read(database)
+    assert found.unnumbered == ('Ö"rg',)
+    (finding,) = judge.recorded(found, load("koku-hive"), CONTEXT).findings
+    assert finding.fix is not None
+    execute(database, finding.fix.text)
+    assert not judge.recorded(read(database), load("koku-hive"), CONTEXT).findings
+    execute(database, """INSERT INTO "Ö""rg".django_migrations (app, name) VALUES ('a', 'b')""")
+
+
 def test_a_sequence_that_is_behind_is_moved_by_the_fix(database: Login) -> None:
     """As logical replication leaves it, a sequence gives ids that are taken; forward only."""
     tenant(database, "acct1", 'Ö"rg', "org3")
