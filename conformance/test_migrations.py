@@ -107,7 +107,7 @@ def test_every_tenant_has_its_schema(
     costmgmt_requirements: Requirements,
     costmgmt_context: Context,
 ) -> None:
-    """Every tenant MUST have its schema, with the tables and triggers of its template."""
+    """Every tenant MUST have its schema, with the tables, keys and triggers of its template."""
     require(judge.tenants(costmgmt_migration_facts, costmgmt_requirements, costmgmt_context))
 
 

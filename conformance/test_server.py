@@ -212,7 +212,8 @@ def test_preloaded_libraries(
     rationale=(
         "What ALTER ROLE, ALTER DATABASE or the server's files set reaches every session of the"
         " application: read-only by default, another search_path, a statement_timeout shorter than"
-        " the creation of a tenant's schema (86 to 106 s) break it far from their cause."
+        " the creation of a tenant's schema (86 to 106 s) break it far from their cause. A"
+        " pooler in transaction mode lets one tenant's search_path reach another's request."
     ),
     reference="koku db_functions/clone_schema.sql; PostgreSQL's documentation, ALTER ROLE",
     after=("CM-CON-002",),
@@ -223,7 +224,10 @@ def test_session_settings(
     """No setting of role, database or server MUST break the application's sessions."""
     require(
         session.session_settings(
-            costmgmt_catalog.server, session.values(costmgmt_access), costmgmt_context
+            costmgmt_catalog.server,
+            session.values(costmgmt_access),
+            costmgmt_context,
+            shared=costmgmt_access.session is not None and costmgmt_access.session.shared,
         )
     )
 

@@ -14,6 +14,7 @@ import msgspec
 
 from pytest_costmgmt.errors import CostMgmtError
 from pytest_costmgmt.facts.context import Context
+from pytest_costmgmt.facts.shared_sessions import shared
 from pytest_costmgmt.postgres.asking import asking
 from pytest_costmgmt.postgres.attempt import Attempt, attempt, enter, is_local, without_tls
 from pytest_costmgmt.postgres.connect import parameters, read_only
@@ -105,7 +106,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 
     ``clock_skew`` is the server's clock minus ours in seconds, known up to
     ``clock_uncertainty``. ``pooled``: the process that answers is not the one that was connected
-    to. ``identifier`` is the server's system identifier and its start's time, or "". ``replicas``
+    to; ``shared``: it serves others between two transactions.
+    ``identifier`` is the server's system identifier and its start's time, or "". ``replicas``
     counts who receives the server's WAL now: anybody may count them, if not see who they are.
     ``oldest`` is the database whose transaction ids are not frozen for longest, and their age.
     """
@@ -113,6 +115,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     server_version: int
     in_recovery: bool
     pooled: bool
+    shared: bool = False
     local: bool
     encrypted: bool
     tls_version: str
@@ -241,6 +244,9 @@ class _Tour:
             try:
                 compared = self.server.administrator is not None
                 seen = _session(connection, self.deadline, identify=compared)
+                if seen.pooled:
+                    alike = shared(connection, self.server.application, deadline=self.deadline)
+                    seen = msgspec.structs.replace(seen, shared=alike)
                 return msgspec.structs.replace(seen, local=seen.local and not self.relayed), ""
             except CostMgmtError as error:
                 return None, str(error)

@@ -171,12 +171,24 @@ _UNSEEN = Unverified(
 )
 
 
+_SHARED = Unverified(
+    what="whether SET search_path, by which each request chooses its tenant, holds until the query"
+    " that follows: the pooler in front of the server gives a session to another client between two"
+    " transactions, and a tenant may then read another's data",
+    who="whoever runs the pooler",
+    how="have it keep sessions for this database (PgBouncer: pool_mode = session; with PostgreSQL"
+    " 18 also track_extra_parameters = search_path, and this stays so), or name the server itself",
+)
+
+
 def session_settings(
-    server: ServerFacts, session: Mapping[str, str], context: Context
+    server: ServerFacts, session: Mapping[str, str], context: Context, *, shared: bool = False
 ) -> Judgement:
     """Judge what ALTER ROLE, ALTER DATABASE and the server's files set for the application.
 
-    ``session`` holds what a fresh session of the application's own login sees.
+    ``session`` holds what a fresh session of the application's own login sees; ``shared``: what
+    the application sets by itself, a pooler may not keep. Some do (Amazon's notices a SET), and to
+    try it would leave the setting in the pool.
     """
     seen = {name.lower(): value for name, value in session.items()}
     findings = []
@@ -193,7 +205,7 @@ def session_settings(
     return judgement(
         [f"{name} of the application's sessions" for name in RULES],
         findings,
-        unverified=() if session else [_UNSEEN],
+        unverified=[*([] if session else [_UNSEEN]), *([_SHARED] if shared else [])],
         summary=f"none of {len(RULES)} settings that break the application is in its way",
     )
 

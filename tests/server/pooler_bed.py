@@ -39,9 +39,11 @@ def pooled_server(programs: Programs) -> Iterator[OwnServer]:
 
 
 class Pooler:
-    """PgBouncer in transaction mode, one session to each role and database."""
+    """PgBouncer; in transaction mode with one session to each role and database."""
 
-    def __init__(self, server: OwnServer, auth: str, secrets: dict[str, str]) -> None:
+    def __init__(
+        self, server: OwnServer, auth: str, secrets: dict[str, str], mode: str = "transaction"
+    ) -> None:
         self.port = str(_free_port())
         self.folder = server.folder / f"pooler-{self.port}"
         self.folder.mkdir()
@@ -54,8 +56,8 @@ class Pooler:
             f"{name}/ini",
             f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
-            f"auth_type = {auth}\nauth_file = {users}\npool_mode = transaction\n"
-            "default_pool_size = 1\n",
+            f"auth_type = {auth}\nauth_file = {users}\npool_mode = {mode}\n"
+            f"default_pool_size = {1 if mode == 'transaction' else 10}\n",
         )
         assert PGBOUNCER is not None
         self.process = subprocess.Popen(
@@ -82,9 +84,11 @@ class Pooler:
 
 
 @contextmanager
-def pooler(server: OwnServer, auth: str, secrets: dict[str, str]) -> Iterator[Pooler]:
+def pooler(
+    server: OwnServer, auth: str, secrets: dict[str, str], mode: str = "transaction"
+) -> Iterator[Pooler]:
     """Run one that knows these roles' secrets, and asks for them by ``auth``."""
-    started = Pooler(server, auth, secrets)
+    started = Pooler(server, auth, secrets, mode)
     try:
         started.wait()
         yield started

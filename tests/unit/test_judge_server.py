@@ -257,6 +257,15 @@ def test_sessions_that_differ_from_the_catalogs_are_a_pooler_s() -> None:
     assert "pooler" in fixes(judged)
 
 
+def test_sessions_that_a_pooler_shares_are_not_verified() -> None:
+    """What the application sets by itself may be another client's: no word of the server's."""
+    seen = {"lock_timeout": "0"}
+    assert not session.session_settings(FACTS, seen, CONTEXT).unverified
+    judged = session.session_settings(FACTS, seen, CONTEXT, shared=True)
+    assert not judged.findings
+    assert ["search_path" in unseen.what for unseen in judged.unverified] == [True]
+
+
 @pytest.mark.parametrize(
     ("skew", "uncertainty", "right"),
     [

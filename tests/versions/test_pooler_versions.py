@@ -55,6 +55,6 @@ def test_a_direct_login_is_admitted_as_the_server_says(server: OwnServer) -> Non
 
 
 def test_a_sound_pooler_changes_no_outcome(place: Place, server: OwnServer) -> None:
-    """Behind one that asks for SCRAM everything is as it is without it."""
-    with pooler(server, "scram-sha-256", verifiers(server)) as bouncer:
+    """Behind one that asks for SCRAM and keeps sessions everything is as it is without it."""
+    with pooler(server, "scram-sha-256", verifiers(server), mode="session") as bouncer:
         assert judged(place, bouncer.port).outcomes == judged(place, server.port).outcomes
