@@ -149,17 +149,25 @@ def _open_streams() -> None:
 
 
 def _begin(config: pytest.Config, controller: Controller, problem: str) -> None:
-    problem = problem or config.stash.get(_REPORT_PROBLEM, "") or _blocked(config)
-    if problem := problem or changed(config, config.stash[_GIVEN]):
-        raise pytest.UsageError(problem)
     try:
-        controller.begin(settings_of(config))
+        _settle(config, controller, problem)
+    except pytest.UsageError:
+        raise
     except CostMgmtError as error:
         raise pytest.UsageError(str(error)) from None
+    except (SystemExit, pytest.exit.Exception) as error:
+        raise pytest.UsageError(f"the run was ended while it began: {error}") from None
     except Exception as error:  # noqa: BLE001 - Python would make it 1, which is non-conformant
         sys.excepthook(type(error), error, error.__traceback__)
         raise pytest.UsageError(f"{type(error).__name__}, as told above") from None
     config.pluginmanager.register(controller, CONTROLLER)
+
+
+def _settle(config: pytest.Config, controller: Controller, problem: str) -> None:
+    problem = problem or config.stash.get(_REPORT_PROBLEM, "") or _blocked(config)
+    if problem := problem or changed(config, config.stash[_GIVEN]):
+        raise pytest.UsageError(problem)
+    controller.begin(settings_of(config))
 
 
 def _blocked(config: pytest.Config) -> str:
