@@ -407,36 +407,6 @@ FAULTS: Mapping[str, tuple[str, str, Plant]] = {
     "not-again": ("CM-SEC-008", "error", _network(again=refused("koku", "own"))),
     "superuser-unknown": ("CM-SEC-008", "error", _network(superuser=(LOST,))),
     "policies-unseen": ("CM-SEC-009", "unverifiable", _set("policies", None)),
-    "data-off-the-volume": (
-        "CM-PER-001", "failed", _set(f"{POD}.volumeMounts.0.mountPath", "/var/lib/postgresql/data"),
-    ),
-    "empty-dir": (
-        "CM-PER-001", "failed",
-        _set("pod.spec.volumes.0", {"name": "postgresql-data", "emptyDir": {}}),
-    ),
-    "host-path": (
-        "CM-PER-001", "failed",
-        _set("pod.spec.volumes.0", {"name": "postgresql-data", "hostPath": {"path": "/x"}}),
-    ),
-    "shadowed": (
-        "CM-PER-001", "failed",
-        _set(f"{POD}.volumeMounts.1.mountPath", "/var/lib/pgsql/data/userdata"),
-    ),
-    "data-by-a-link": ("CM-PER-001", "failed", _set("folders", {".": "/mnt/fast"})),
-    "wal-by-a-link": (
-        "CM-PER-001", "failed", _set("folders", {".": DATA, "pg_wal": "/var/lib/pgsql/wal"}),
-    ),
-    "wal-shadowed": (
-        "CM-PER-001", "failed", _set(f"{POD}.volumeMounts.1.mountPath", f"{DATA}/pg_wal"),
-    ),
-    "tablespace-elsewhere": ("CM-PER-001", "failed", _set("folders.pg_tblspc/1", "/fast")),
-    "links-not-followed": (
-        "CM-PER-001", "unverifiable",
-        lambda found: found.update(folders={}, unfollowed="exec is forbidden"),
-    ),
-    "pending-claim": ("CM-PER-002", "failed", _set("claim.status.phase", "Pending")),
-    "claim-goes": ("CM-PER-002", "failed", _set("claim.metadata.deletionTimestamp", "2026-01-01")),
-    "no-claim": ("CM-PER-002", "failed", _set("claim", None)),
 }  # fmt: skip
 
 ALSO = {

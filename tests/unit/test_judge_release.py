@@ -23,11 +23,12 @@ from tests.unit.release_faults import (
     outcomes,
     raw,
 )
+from tests.unit.release_faults_data import ASTRAY
 from tests.unit.release_faults_policies import POLICED
 from tests.unit.release_faults_restricted import LOOSE
 from tests.unit.release_faults_tokens import CHECK, TOKENS
 
-EVERY = {**FAULTS, **LOOSE, **POLICED}
+EVERY = {**FAULTS, **ASTRAY, **LOOSE, **POLICED}
 
 
 def test_a_healthy_release_passes() -> None:
